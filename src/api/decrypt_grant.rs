@@ -1,0 +1,191 @@
+//! `DecryptGrant`: a ServiceAccount's time-limited right to read, asked for by somebody, ended by AWS itself.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::types::{DurationText, PrefixText, ServiceAccountRef};
+
+/// A request that one ServiceAccount of this namespace may read from a SecureBucket for a while. Immutable: a change is a new request.
+/// Deleting it hands the access back; the object stays until the removal has been read back from AWS.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "securebucket.io",
+    version = "v1alpha1",
+    kind = "DecryptGrant",
+    plural = "decryptgrants",
+    shortname = "dgrant",
+    category = "securebucket",
+    namespaced,
+    status = "DecryptGrantStatus",
+    selectable = ".spec.bucketRef.name",
+    selectable = ".spec.subject.serviceAccountRef.name",
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, because labels carry it"),
+    printcolumn(name = "Bucket", type_ = "string", json_path = ".status.bucket"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.conditions[?(@.type==\"Active\")].reason"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Subject", type_ = "string", priority = 1, json_path = ".spec.subject.serviceAccountRef.name"),
+    printcolumn(name = "Prefixes", type_ = "string", priority = 1, json_path = ".spec.prefixes"),
+    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".spec.reason"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Active\")].message")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("spec: a DecryptGrant is immutable; delete it (which hands the access back) and create a new one"))]
+pub struct DecryptGrantSpec {
+    /// The SecureBucket to read from. Its owner's consent is `grants.allowedNamespaces` there.
+    pub bucket_ref: BucketRef,
+    /// Who may read.
+    pub subject: Subject,
+    /// What may be read: 1–8 key prefixes, or `*` alone.
+    #[schemars(length(min = 1, max = 8))]
+    pub prefixes: Vec<PrefixText>,
+    /// How long, counted from activation: `15m`, `4h`. At least the installation's floor, at most the bucket's `grants.maxDuration`.
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('720h')").message("duration: more than 0s and at most 720h"))]
+    pub duration: DurationText,
+    /// Why, for the people who approve and audit. Never a secret: it is shown in events and logs.
+    #[schemars(length(min = 3, max = 512))]
+    pub reason: String,
+}
+
+/// A SecureBucket by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketRef {
+    /// Name of the SecureBucket.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Its namespace; without it, the grant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+}
+
+/// Who may read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// A ServiceAccount of the grant's own namespace.
+    pub service_account_ref: ServiceAccountRef,
+}
+
+/// What was decided, issued and proved.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecryptGrantStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Approved` or `Denied`, `Active` (its reason is the state in one word), `Ready`, `Reconciling` and `Stalled` (only while True).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// `<namespace>/<name>` of the SecureBucket asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// The request with every name resolved; written once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<ResolvedTerms>,
+    /// When the clock of this grant started (RFC 3339, AWS's clock); written once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<String>,
+    /// From when on the access can be used everywhere: activation plus the configured propagation time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usable_by: Option<String>,
+    /// The end, absolute, written once, before anything is written to AWS. The same instant stands in the role's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// What enforces the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_enforcement: Option<String>,
+    /// The KMS grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_grant: Option<KmsGrantStatus>,
+    /// Why and when it ended; written once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndStatus>,
+    /// The proof that nothing of it is left; written once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<RemovalStatus>,
+}
+
+/// The request with every name resolved to what it meant when it was resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedTerms {
+    /// Namespace of the SecureBucket.
+    pub bucket_namespace: String,
+    /// Name of the SecureBucket.
+    pub bucket_name: String,
+    /// Uid of the SecureBucket.
+    pub bucket_uid: String,
+    /// Identity of the SecureBucket, as in its status.
+    pub bucket_identity: String,
+    /// ARN of the S3 bucket.
+    pub bucket_arn: String,
+    /// ARN of the KMS key.
+    pub key_arn: String,
+    /// ServiceAccount of the grant's namespace.
+    pub service_account: String,
+    /// Its uid: a ServiceAccount made anew under the name does not inherit the grant.
+    pub service_account_uid: String,
+    /// The role that reads.
+    pub role_arn: String,
+    /// Prefixes, equal and nested ones collapsed.
+    pub prefixes: Vec<String>,
+    /// Length in seconds.
+    pub duration_seconds: i64,
+    /// SHA-256 over all of the above and the grant's uid: what an approval speaks of.
+    pub terms_hash: String,
+}
+
+/// The KMS grant of this DecryptGrant. Issued once per uid; never issued again, whatever happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KmsGrantStatus {
+    /// `Name` of the grant: from cluster, uid and a hash with the role's id. Known before the call, so a lost reply makes no second grant.
+    pub name: String,
+    /// Unique id (`AROA…`) of the role at issue: a role made anew under the name is another principal to KMS.
+    pub role_id: String,
+    /// Id of the grant, once `ListGrants` has shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// Why and when a grant ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndStatus {
+    /// The state that it ended in.
+    pub reason: EndReason,
+    /// When (RFC 3339).
+    pub at: String,
+    /// In words.
+    pub message: String,
+}
+
+/// Why a grant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EndReason {
+    /// Its time passed.
+    Expired,
+    /// Deleted by its holder.
+    HandedBack,
+    /// Taken away: the KMS grant or the role was removed outside the operator, or the ServiceAccount was replaced.
+    Revoked,
+    /// The SecureBucket is gone or is being deleted.
+    BucketGone,
+    /// Refused before it began.
+    Denied,
+}
+
+/// The proof of removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovalStatus {
+    /// When absence was read back (RFC 3339).
+    pub verified_at: String,
+    /// What was read.
+    pub evidence: String,
+}

@@ -1,0 +1,27 @@
+//! The Kubernetes API `securebucket.io/v1alpha1`: types, conditions, names. No behaviour.
+
+pub mod condition;
+pub mod decrypt_grant;
+pub mod secure_bucket;
+pub mod types;
+
+pub use decrypt_grant::{DecryptGrant, DecryptGrantSpec, DecryptGrantStatus};
+pub use secure_bucket::{SecureBucket, SecureBucketSpec, SecureBucketStatus};
+
+use kube::CustomResourceExt;
+
+/// API group of both kinds.
+pub const GROUP: &str = "securebucket.io";
+/// Holds a `SecureBucket` until workload access is out of AWS.
+pub const BUCKET_FINALIZER: &str = "securebucket.io/bucket-protection";
+/// Holds a `DecryptGrant` until the removal of its access has been read back from AWS.
+pub const GRANT_FINALIZER: &str = "securebucket.io/grant-revocation";
+/// Annotation: any new value forces one full pass, which also undoes what a responder tightened by hand.
+pub const RECONCILE_AT: &str = "securebucket.io/reconcile-at";
+/// Prefix of every annotation that the operator reads.
+pub const ANNOTATION_PREFIX: &str = "securebucket.io/";
+
+/// The CRDs that this binary serves, as the manifests in `crds/` and in the chart have them.
+pub fn crds() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
+    vec![SecureBucket::crd(), DecryptGrant::crd()]
+}

@@ -1,0 +1,40 @@
+//! Small types that both kinds share.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A ServiceAccount by name; always of the referring object's own namespace, never of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountRef {
+    /// Name of a ServiceAccount in this namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Key prefix of objects: `calls/2026/`, or `*` alone for the whole bucket.
+///
+/// The grammar has no wildcards and no policy variables (`${aws:…}`), so a prefix means the same text in a policy as here.
+/// See `domain::prefix` for the rules that need more than a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PrefixText(
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^([A-Za-z0-9!_.'()/=+@:,-]+/|\*)$"))] pub String,
+);
+
+/// A length of time as people type it: `15m`, `4h`, `1h30m`. Whole seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DurationText(
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$"))] pub String,
+);
+
+/// A switch with a name for both positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Toggle {
+    /// On.
+    #[default]
+    Enabled,
+    /// Off.
+    Disabled,
+}

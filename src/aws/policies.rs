@@ -1,0 +1,1 @@
+//! Policies generated from the call table.

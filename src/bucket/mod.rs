@@ -1,0 +1,3 @@
+//! The SecureBucket slice.
+
+pub mod observed;

@@ -1,0 +1,135 @@
+//! What to do with a policy document that differs from the desired one: promise 5 of the design.
+//!
+//! Repair removes Allows and adds Denies. It never takes out a Deny that somebody else put in, because a responder may have meant it: such
+//! Denies are carried along and reported until the annotation `securebucket.io/reconcile-at` asks for the declared state.
+
+use super::policy::{Document, Effect, Statement};
+
+/// How an observed document relates to the desired one, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Merge {
+    /// The document to write, certified; `None` if the observed one is right as it is.
+    pub write: Option<Document>,
+    /// Sids of statements that were missing or changed, and Sids of Allows that are not ours: what an event names.
+    pub loosened: Vec<String>,
+    /// Foreign Denies that stay.
+    pub kept: Vec<Statement>,
+    /// True if the observed document differs only because the desired state changed since we wrote it; no drift then.
+    pub outdated: bool,
+}
+
+/// Compares and merges. `observed` is `None` when there is no document; `obey` drops foreign Denies (the user asked for the declared state).
+pub fn merge(desired: &[Statement], observed: Option<&Document>, obey: bool) -> Merge {
+    let Some(observed) = observed else {
+        let write = (!desired.is_empty()).then(|| Document::new(desired.to_vec()).certified());
+        return Merge { write, outdated: true, ..Merge::default() };
+    };
+    let outdated = observed.is_certified();
+    let kept: Vec<Statement> =
+        if obey { Vec::new() } else { observed.statements.iter().filter_map(|s| keep(s, desired, outdated)).collect() };
+    let mut statements = desired.to_vec();
+    statements.extend(kept.iter().cloned());
+    let target = Document::new(statements);
+    if observed.same_as(&target) {
+        return Merge { kept, outdated, ..Merge::default() };
+    }
+    let missing = desired.iter().filter(|d| !observed.statements.contains(d)).map(|d| d.sid.clone());
+    let foreign = observed
+        .statements
+        .iter()
+        .filter(|s| s.effect == Effect::Allow && !desired.contains(s))
+        .map(|s| if s.sid.is_empty() { "(Allow without Sid)".to_owned() } else { s.sid.clone() });
+    let mut loosened: Vec<String> = if outdated { Vec::new() } else { missing.chain(foreign).collect() };
+    loosened.sort();
+    loosened.dedup();
+    Merge { write: Some(target.certified()), loosened, kept, outdated }
+}
+
+/// A Deny that is not ours, under a name that cannot be taken for one of ours; `None` if the statement need not be kept.
+fn keep(statement: &Statement, desired: &[Statement], certified: bool) -> Option<Statement> {
+    if statement.effect == Effect::Allow || desired.iter().any(|d| statement.implied_by(d)) {
+        return None;
+    }
+    // Names that begin so were given here, on an earlier pass.
+    if statement.sid.starts_with(KEPT) {
+        return Some(statement.clone());
+    }
+    // In a document that nobody has edited, everything else is ours, from an earlier spec.
+    if certified {
+        return None;
+    }
+    let mut kept = statement.clone();
+    let digest = Document::new(vec![statement.clone()]).digest();
+    kept.sid = format!("{KEPT}{}", digest.get(..12).unwrap_or(&digest));
+    Some(kept)
+}
+
+/// Prefix of the Sids of Denies that are not ours and that we carry along. Sids of bucket and role policies are alphanumeric.
+pub const KEPT: &str = "KeptForeignDeny";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Set;
+
+    fn deny(sid: &str, action: &str) -> Statement {
+        Statement::deny(sid).anyone().actions([action]).resources(["arn:aws:s3:::b/*"])
+    }
+
+    fn allow(sid: &str) -> Statement {
+        Statement::allow(sid).anyone().actions(["s3:GetObject"]).resources(["arn:aws:s3:::b/*"])
+    }
+
+    #[test]
+    fn absent_is_written_and_equal_is_left() {
+        let desired = [deny("A", "s3:*")];
+        let write = merge(&desired, None, false).write.unwrap();
+        assert_eq!(merge(&desired, Some(&write), false).write, None);
+        assert_eq!(merge(&[], None, false).write, None);
+    }
+
+    #[test]
+    fn a_new_spec_replaces_our_own_document_silently() {
+        let old = Document::new(vec![deny("A", "s3:PutObject")]).certified();
+        let m = merge(&[deny("A", "s3:GetObject")], Some(&old), false);
+        assert!(m.outdated && m.loosened.is_empty() && m.kept.is_empty());
+        assert_eq!(m.write.unwrap().statements, vec![deny("A", "s3:GetObject")]);
+    }
+
+    #[test]
+    fn a_removed_deny_and_a_foreign_allow_are_repaired_and_named() {
+        let mut edited = Document::new(vec![deny("A", "s3:*"), deny("B", "s3:Put*")]).certified();
+        edited.statements.pop();
+        edited.statements.push(allow("Oops"));
+        let m = merge(&[deny("A", "s3:*"), deny("B", "s3:Put*")], Some(&edited), false);
+        assert_eq!(m.loosened, ["B", "Oops"]);
+        assert!(m.write.unwrap().statements.iter().all(|s| s.effect == Effect::Deny));
+    }
+
+    #[test]
+    fn a_foreign_deny_is_kept_through_every_later_pass_until_asked() {
+        let desired = [deny("A", "s3:Put*")];
+        let mut edited = Document::new(desired.to_vec()).certified();
+        edited.statements.push(deny("Responder", "s3:GetObject"));
+        let first = merge(&desired, Some(&edited), false);
+        assert_eq!(first.kept.len(), 1);
+        let written = first.write.unwrap();
+        let second = merge(&desired, Some(&written), false);
+        assert_eq!((second.write, second.kept.len()), (None, 1), "settled, and still reported");
+        let newer = merge(&[deny("A", "s3:Delete*")], Some(&written), false);
+        assert_eq!(newer.kept, first.kept, "a new spec does not lose it either");
+        assert_eq!(merge(&desired, Some(&written), true).write.unwrap().statements, desired);
+    }
+
+    #[test]
+    fn our_deny_edited_by_hand_is_kept_beside_ours_unless_ours_says_as_much() {
+        let desired = [deny("A", "s3:Get*")];
+        let mut edited = Document::new(desired.to_vec()).certified();
+        edited.statements[0].actions = Set::Only(crate::domain::policy::set(["s3:*"]));
+        assert_eq!(merge(&desired, Some(&edited), false).kept.len(), 1, "wider: a responder's");
+        edited.statements[0].actions = Set::Only(crate::domain::policy::set(["s3:GetObject"]));
+        let narrower = merge(&desired, Some(&edited), false);
+        assert!(narrower.kept.is_empty());
+        assert_eq!(narrower.loosened, ["A"]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The vocabulary of the operator: names, documents, time. Pure; imports neither kube's client, nor the AWS SDK, nor tokio.
+
+pub mod arn;
+pub mod drift;
+pub mod identity;
+pub mod installation;
+pub mod policy;
+pub mod prefix;
+pub mod tags;
+pub mod time;

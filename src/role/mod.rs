@@ -1,0 +1,3 @@
+//! The workload role slice: one role per ServiceAccount, one writer.
+
+pub mod observed;
