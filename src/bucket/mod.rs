@@ -1,3 +1,4 @@
 //! The SecureBucket slice.
 
 pub mod observed;
+pub mod policies;

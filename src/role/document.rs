@@ -1,0 +1,286 @@
+//! The one inline policy of a workload role, as a function of duties, open grants and Denies that must stay.
+//!
+//! Allow exactly, deny coarsely: one dated Allow per (bucket, end) with exact prefixes, one Deny per bucket from its latest end. Windows are
+//! never merged: a merged one would let an early grant read on to a later grant's end if the operator died between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::api::secure_bucket::Duty;
+use crate::domain::policy::{Document, Effect, Statement};
+use crate::domain::prefix::Prefixes;
+use crate::domain::time::{format_instant, parse_instant};
+
+/// Inline policies of a role, together, at most this many characters without white space (IAM User Guide, reference_iam-quotas).
+pub const MAX_CHARACTERS: usize = 10_240;
+/// Room that new grants may not use, so that narrowing and Denies of responders always fit.
+pub const HEAD_ROOM: usize = 1_500;
+/// Name of the inline policy.
+pub const POLICY_NAME: &str = "securebucket";
+
+/// A bucket as a role sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BucketRef {
+    /// Identity of the SecureBucket; part of the Sids.
+    pub identity: String,
+    /// ARN of the bucket.
+    pub bucket_arn: String,
+    /// ARN of its key.
+    pub key_arn: String,
+    /// `kms:ViaService` value of its region.
+    pub via_s3: String,
+}
+
+/// A standing duty of the role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DutyInput {
+    /// Where.
+    pub bucket: BucketRef,
+    /// What.
+    pub duty: Duty,
+    /// Under which prefixes; `None` for an Auditor.
+    pub prefixes: Option<Prefixes>,
+}
+
+/// A grant whose window is open: approved, activated, not ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GrantInput {
+    /// Uid of the DecryptGrant.
+    pub uid: String,
+    /// Where.
+    pub bucket: BucketRef,
+    /// Under which prefixes.
+    pub prefixes: Prefixes,
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// When its clock started: the youngest go first when the document is full.
+    pub activated_at: Timestamp,
+    /// True if its KMS grant may exist already: such a grant is not left out for lack of room.
+    pub issued: bool,
+}
+
+/// A Deny that must stay on a bucket although no open grant asks for it, because evidence that the KMS grants are gone is not in yet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldDeny {
+    /// Where.
+    pub identity: String,
+    /// ARN of the bucket.
+    pub bucket_arn: String,
+    /// From when on it refuses.
+    pub from: Timestamp,
+}
+
+/// Everything that the document depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Inputs {
+    /// Standing duties.
+    pub duties: Vec<DutyInput>,
+    /// Open grants.
+    pub grants: Vec<GrantInput>,
+    /// Denies to hold.
+    pub held: Vec<HeldDeny>,
+}
+
+/// The document, and the grants that found no room in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Statements, without an `Id`.
+    pub statements: Vec<Statement>,
+    /// Uids of grants left out: the youngest that were not issued yet.
+    pub left_out: BTreeSet<String>,
+}
+
+/// Builds the document.
+pub fn build(inputs: &Inputs) -> Built {
+    let mut grants: Vec<&GrantInput> = inputs.grants.iter().collect();
+    // Issued ones first, then by age; the uid makes the order total.
+    grants.sort_by_key(|g| (!g.issued, g.activated_at, g.uid.clone()));
+    let mut included: Vec<&GrantInput> = Vec::new();
+    let mut left_out = BTreeSet::new();
+    for grant in grants {
+        included.push(grant);
+        let size = Document::new(statements(&inputs.duties, &included, &inputs.held)).certified().render().len();
+        if size > MAX_CHARACTERS - HEAD_ROOM && !grant.issued {
+            included.pop();
+            left_out.insert(grant.uid.clone());
+        }
+    }
+    Built { statements: statements(&inputs.duties, &included, &inputs.held), left_out }
+}
+
+fn statements(duties: &[DutyInput], grants: &[&GrantInput], held: &[HeldDeny]) -> Vec<Statement> {
+    let mut all: Vec<Statement> = duties.iter().flat_map(duty_statements).collect();
+    // (bucket, end) → prefixes. Grants with the same end on the same bucket share a statement; nothing else is merged.
+    let mut windows: BTreeMap<(&BucketRef, Timestamp), Vec<&str>> = BTreeMap::new();
+    let mut ends: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+    for grant in grants {
+        windows.entry((&grant.bucket, grant.expires_at)).or_default().extend(grant.prefixes.iter());
+        let end = ends.entry((&grant.bucket.identity, &grant.bucket.bucket_arn)).or_insert(grant.expires_at);
+        *end = (*end).max(grant.expires_at);
+    }
+    for deny in held {
+        let end = ends.entry((&deny.identity, &deny.bucket_arn)).or_insert(deny.from);
+        *end = (*end).max(deny.from);
+    }
+    for ((bucket, end), prefixes) in windows {
+        if let Ok(prefixes) = Prefixes::parse(&prefixes) {
+            all.extend(window_statements(bucket, end, &prefixes));
+        }
+    }
+    for ((identity, bucket_arn), end) in ends {
+        // A Processor reads by its duty; the Deny would stop it. It holds no grant there (separation of duties).
+        let processes = duties.iter().any(|d| d.duty == Duty::Processor && d.bucket.identity == identity);
+        if !processes {
+            all.push(end_deny(identity, bucket_arn, end));
+        }
+    }
+    all
+}
+
+fn window_statements(bucket: &BucketRef, end: Timestamp, prefixes: &Prefixes) -> [Statement; 2] {
+    let until = format_instant(end);
+    let tail = format!("{}t{:x}", bucket.identity, end.as_second());
+    [
+        Statement::allow(format!("Read{tail}"))
+            .actions(["s3:GetObject", "s3:GetObjectVersion"])
+            .resources(prefixes.object_arns(&bucket.bucket_arn))
+            .when("DateLessThan", "aws:CurrentTime", [until.clone()]),
+        Statement::allow(format!("List{tail}"))
+            .actions(["s3:ListBucket"])
+            .resources([bucket.bucket_arn.clone()])
+            .when("StringLike", "s3:prefix", prefixes.list_patterns())
+            .when("DateLessThan", "aws:CurrentTime", [until]),
+    ]
+}
+
+/// The Deny that ends all reading by grants on a bucket. It names no KMS action: a role that also writes elsewhere needs Decrypt for uploads.
+fn end_deny(identity: &str, bucket_arn: &str, from: Timestamp) -> Statement {
+    Statement::deny(format!("{END}{identity}"))
+        .actions(["s3:GetObject*", "s3:ListBucket*"])
+        .resources([bucket_arn.to_owned(), format!("{bucket_arn}/*")])
+        .when("DateGreaterThanEquals", "aws:CurrentTime", [format_instant(from)])
+}
+
+const END: &str = "End";
+
+fn duty_statements(input: &DutyInput) -> Vec<Statement> {
+    let DutyInput { bucket, duty, prefixes } = input;
+    let id = &bucket.identity;
+    let whole = [bucket.bucket_arn.clone()];
+    let (Some(prefixes), Duty::Producer | Duty::Processor) = (prefixes, duty) else {
+        return auditor_statements(bucket);
+    };
+    let write = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
+    let objects = prefixes.object_arns(&bucket.bucket_arn);
+    let key = |sid: String| {
+        Statement::allow(sid).actions(["kms:GenerateDataKey", "kms:Decrypt"]).resources([bucket.key_arn.clone()]).when(
+            "StringEquals",
+            "kms:ViaService",
+            [bucket.via_s3.clone()],
+        )
+    };
+    if *duty == Duty::Producer {
+        return vec![
+            Statement::allow(format!("Write{id}")).actions(write).resources(objects),
+            key(format!("WriteKey{id}")),
+        ];
+    }
+    let process = write.into_iter().chain(["s3:GetObject", "s3:GetObjectVersion"]);
+    vec![
+        Statement::allow(format!("Process{id}")).actions(process).resources(objects),
+        Statement::allow(format!("ProcessList{id}")).actions(["s3:ListBucket"]).resources(whole).when(
+            "StringLike",
+            "s3:prefix",
+            prefixes.list_patterns(),
+        ),
+        key(format!("ProcessKey{id}")),
+    ]
+}
+
+/// Bucket-level reads that an Auditor has. By name: `s3:GetObject*` would match the content.
+pub const AUDIT_BUCKET: [&str; 21] = [
+    "s3:GetBucketAcl",
+    "s3:GetBucketCORS",
+    "s3:GetBucketLocation",
+    "s3:GetBucketLogging",
+    "s3:GetBucketNotification",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketPolicy",
+    "s3:GetBucketPolicyStatus",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketRequestPayment",
+    "s3:GetBucketTagging",
+    "s3:GetBucketVersioning",
+    "s3:GetBucketWebsite",
+    "s3:GetAnalyticsConfiguration",
+    "s3:GetEncryptionConfiguration",
+    "s3:GetInventoryConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:GetMetricsConfiguration",
+    "s3:GetReplicationConfiguration",
+    "s3:ListBucket",
+];
+/// Object-level reads that an Auditor has: about an object, never its content.
+pub const AUDIT_OBJECT: [&str; 3] = ["s3:GetObjectTagging", "s3:GetObjectRetention", "s3:GetObjectLegalHold"];
+/// Key reads that an Auditor has.
+pub const AUDIT_KEY: [&str; 4] = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants", "kms:GetKeyRotationStatus"];
+
+fn auditor_statements(bucket: &BucketRef) -> Vec<Statement> {
+    let id = &bucket.identity;
+    vec![
+        Statement::allow(format!("Audit{id}"))
+            .actions(AUDIT_BUCKET.into_iter().chain(["s3:ListBucketVersions"]))
+            .resources([bucket.bucket_arn.clone()]),
+        Statement::allow(format!("AuditObjects{id}"))
+            .actions(AUDIT_OBJECT)
+            .resources([format!("{}/*", bucket.bucket_arn)]),
+        Statement::allow(format!("AuditKey{id}")).actions(AUDIT_KEY).resources([bucket.key_arn.clone()]),
+    ]
+}
+
+/// The Denies of ended grants that a document holds: identity, bucket ARN and date. With a DecryptGrant gone from the cluster they are what
+/// is left to say that its KMS grant may still exist.
+pub fn held_denies(document: &Document) -> Vec<HeldDeny> {
+    document
+        .statements
+        .iter()
+        .filter(|s| s.effect == Effect::Deny)
+        .filter_map(|s| {
+            let identity = s.sid.strip_prefix(END).filter(|i| i.len() == 16)?;
+            let from = parse_instant(s.condition("DateGreaterThanEquals", "aws:CurrentTime")?)?;
+            let crate::domain::policy::Set::Only(resources) = &s.resources else { return None };
+            let bucket_arn = resources.iter().find(|r| !r.ends_with("/*"))?.clone();
+            Some(HeldDeny { identity: identity.to_owned(), bucket_arn, from })
+        })
+        .collect()
+}
+
+/// True if the document lets `grant` read to its end and not beyond: its exact Allow is there, and a Deny not earlier than its end.
+/// Only then may the KMS grant be issued.
+pub fn carries(document: &Document, grant: &GrantInput) -> bool {
+    let until = format_instant(grant.expires_at);
+    let wanted: BTreeSet<String> = grant.prefixes.object_arns(&grant.bucket.bucket_arn).into_iter().collect();
+    let allows = document.statements.iter().any(|s| {
+        s.effect == Effect::Allow
+            && s.condition("DateLessThan", "aws:CurrentTime") == Some(&until)
+            && matches!(&s.resources, crate::domain::policy::Set::Only(r) if wanted.iter().all(|w| covered(r, w)))
+            && matches!(&s.actions, crate::domain::policy::Set::Only(a) if a.contains("s3:GetObject"))
+    });
+    let denies = held_denies(document).iter().any(|d| {
+        d.identity == grant.bucket.identity && d.bucket_arn == grant.bucket.bucket_arn && d.from >= grant.expires_at
+    });
+    allows && denies
+}
+
+fn covered(resources: &BTreeSet<String>, wanted: &str) -> bool {
+    let stem = wanted.strip_suffix('*').unwrap_or(wanted);
+    resources.iter().any(|r| r.strip_suffix('*').is_some_and(|have| stem.starts_with(have)))
+}
+
+/// True if the document lets nobody read the bucket by a window that ends at `end`.
+pub fn window_absent(document: &Document, identity: &str, end: Timestamp) -> bool {
+    let tail = format!("{identity}t{:x}", end.as_second());
+    !document.statements.iter().any(|s| s.effect == Effect::Allow && s.sid.ends_with(&tail))
+}
