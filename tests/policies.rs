@@ -1,0 +1,17 @@
+//! The policy documents, judged: every verdict that docs/concepts.md promises, asked of the documents that the operator writes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code; helpers are outside #[test] functions"
+)]
+
+#[path = "policies/evaluator.rs"]
+mod evaluator;
+#[path = "policies/rows.rs"]
+mod rows;
+#[path = "policies/table.rs"]
+mod table;
+#[path = "policies/world.rs"]
+mod world;
