@@ -17,11 +17,28 @@ pub fn operator(install: &Installation) -> Document {
     for call in Call::ALL {
         by_scope.entry(call.scope()).or_default().extend(call.actions());
     }
-    let allows = by_scope.into_iter().filter_map(|(scope, actions)| allow(install, scope, &actions));
+    let allows = by_scope.into_iter().flat_map(|(scope, actions)| allow(install, scope, &actions));
     Document::new(allows.chain(denies(install)).collect())
 }
 
-fn allow(install: &Installation, scope: Scope, actions: &[&str]) -> Option<Statement> {
+/// Sid of the statement that a call's permission stands in.
+pub fn sid(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Bucket => "Buckets",
+        Scope::OwnKey => "OwnKeys",
+        Scope::NewKey => "NewKeys",
+        Scope::AnyKey => "WhoseKey",
+        Scope::Alias => "Aliases",
+        Scope::IssueGrant => "Grants",
+        Scope::Account => "Inventory",
+        Scope::Role => "Roles",
+        Scope::BoundedRole => "BoundedRoles",
+        Scope::AnyPolicy => "ReadPolicies",
+        Scope::Free => "",
+    }
+}
+
+fn allow(install: &Installation, scope: Scope, actions: &[&str]) -> Vec<Statement> {
     let place = &install.place;
     let arn =
         |service: &str, resource: &str| format!("arn:{}:{service}:*:{}:{resource}", place.partition, place.account);
@@ -30,37 +47,43 @@ fn allow(install: &Installation, scope: Scope, actions: &[&str]) -> Option<State
     let roles = install.role_pattern();
     let own_tag = format!("aws:ResourceTag/{}", tags::CLUSTER);
     let new_tag = format!("aws:RequestTag/{}", tags::CLUSTER);
-    let statement = |sid: &str| Statement::allow(sid).actions(actions.iter().copied());
-    Some(match scope {
-        Scope::Free => return None,
-        Scope::Bucket => statement("Buckets")
+    let statement = || Statement::allow(sid(scope)).actions(actions.iter().copied());
+    let one = match scope {
+        Scope::Free => return Vec::new(),
+        Scope::Bucket => statement()
             .resources([place.bucket(&format!("{}-*", install.bucket_prefix))])
             // CreateBucket carries no aws:ResourceAccount, hence IfExists.
             .when("StringEqualsIfExists", "aws:ResourceAccount", [place.account.clone()]),
-        Scope::OwnKey => {
-            statement("OwnKeys").resources([keys]).when("StringEquals", &own_tag, [install.cluster.clone()])
+        Scope::OwnKey => statement().resources([keys]).when("StringEquals", &own_tag, [install.cluster.clone()]),
+        // CreateKey acts on no key yet, so its resource is `*` (Service Authorization Reference, AWS KMS). TagResource, which it needs too,
+        // also works on existing keys: those of another cluster must not become ours by it.
+        Scope::NewKey => statement().resources(["*"]).when("StringEquals", &new_tag, [install.cluster.clone()]).when(
+            "StringEqualsIfExists",
+            &own_tag,
+            [install.cluster.clone()],
+        ),
+        Scope::AnyKey => statement().resources([keys]),
+        // An alias call needs the permission on the alias and on the key. The tag is the key's, an alias has none: two statements.
+        Scope::Alias => {
+            let mut on_keys = statement().resources([keys]).when("StringEquals", &own_tag, [install.cluster.clone()]);
+            on_keys.sid = "AliasedKeys".into();
+            return vec![statement().resources([aliases]), on_keys];
         }
-        // CreateKey acts on no key yet, so its resource is `*` (Service Authorization Reference, AWS KMS).
-        Scope::NewKey => {
-            statement("NewKeys").resources(["*"]).when("StringEquals", &new_tag, [install.cluster.clone()])
-        }
-        Scope::AnyKey => statement("WhoseKey").resources([keys]),
-        // An alias call needs the permission on the alias and on the key. A condition on the tag of the key would fail for the alias.
-        Scope::Alias => statement("Aliases").resources([aliases, keys]),
-        Scope::IssueGrant => statement("Grants")
+        Scope::IssueGrant => statement()
             .resources([keys])
             .when("StringEquals", &own_tag, [install.cluster.clone()])
             .when("StringLike", "kms:GranteePrincipal", [roles])
             .when("ForAllValues:StringEquals", "kms:GrantOperations", GRANT_OPERATIONS)
             .when("Null", "kms:GrantOperations", ["false"]),
-        Scope::Account => statement("Inventory").resources(["*"]),
-        Scope::Role => statement("Roles").resources([roles]),
-        Scope::BoundedRole => statement("BoundedRoles")
+        Scope::Account => statement().resources(["*"]),
+        Scope::Role => statement().resources([roles]),
+        Scope::BoundedRole => statement()
             .resources([roles])
             // TagRole in CreateRole carries no boundary key, hence IfExists; the Deny `BoundaryForced` covers what matters.
             .when("ArnEqualsIfExists", "iam:PermissionsBoundary", [install.boundary.clone()]),
-        Scope::AnyPolicy => statement("ReadPolicies").resources([format!("arn:{}:iam::*:policy/*", place.partition)]),
-    })
+        Scope::AnyPolicy => statement().resources([format!("arn:{}:iam::*:policy/*", place.partition)]),
+    };
+    vec![one]
 }
 
 fn denies(install: &Installation) -> Vec<Statement> {
