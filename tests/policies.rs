@@ -7,8 +7,16 @@
     reason = "test code; helpers are outside #[test] functions"
 )]
 
+#[path = "policies/doors.rs"]
+mod doors;
 #[path = "policies/evaluator.rs"]
 mod evaluator;
+#[path = "policies/further.rs"]
+mod further;
+#[path = "policies/layers.rs"]
+mod layers;
+#[path = "policies/operator.rs"]
+mod operator;
 #[path = "policies/rows.rs"]
 mod rows;
 #[path = "policies/table.rs"]

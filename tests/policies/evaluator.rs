@@ -134,7 +134,8 @@ pub fn evaluate(request: &Request, policies: &Policies<'_>) -> Verdict {
         };
     }
     let kms_key = request.action.starts_with("kms:") && policies.resource.is_some();
-    let same_account = account(&request.principal) == request.resource_account;
+    // An AWS service by itself has no account.
+    let same_account = ["", &request.resource_account].contains(&account(&request.principal));
     let mut by = BTreeSet::new();
     if !anyone.is_empty() || !by_name.is_empty() && bounded {
         by.extend(anyone.iter().chain(&by_name).cloned());

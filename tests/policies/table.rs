@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use crate::doors::{self, CONFIGURATION};
 use crate::rows::{Row, Scenario, allow, deny};
 use crate::world::{Case, Question, Who, World, but, grant, hours, noon, seconds, table_case};
 use crate::world::{bucket_b, duty, w_arn};
@@ -37,13 +38,13 @@ fn every_row_of_the_table_holds() {
 }
 
 /// Names of Denies, with the one that the federation pin adds.
-fn pinned<'a>(w: &World, by: &[&'a str]) -> Vec<&'a str> {
+pub fn pinned<'a>(w: &World, by: &[&'a str]) -> Vec<&'a str> {
     let pin = w.case.pin.then_some("ObjectsOnlyFromThisCluster");
     by.iter().copied().chain(pin).collect()
 }
 
 fn rows(w: &World) -> Vec<Row> {
-    [producer(w), grants(w), outsiders(w), administrators(w), side_doors(w)].concat()
+    [producer(w), grants(w), outsiders(w), administrators(w), doors::rows(w)].concat()
 }
 
 fn producer(w: &World) -> Vec<Row> {
@@ -227,43 +228,6 @@ fn outsiders(w: &World) -> Vec<Row> {
     rows
 }
 
-/// Actions on a bucket that change how it is set up (Service Authorization Reference, Amazon S3).
-const CONFIGURATION: [&str; 33] = [
-    "s3:CreateBucket",
-    "s3:CreateBucketMetadataTableConfiguration",
-    "s3:DeleteBucket",
-    "s3:DeleteBucketMetadataTableConfiguration",
-    "s3:DeleteBucketPolicy",
-    "s3:DeleteBucketWebsite",
-    "s3:InitiateReplication",
-    "s3:PauseReplication",
-    "s3:PutAccelerateConfiguration",
-    "s3:PutAnalyticsConfiguration",
-    "s3:PutBucketABAC",
-    "s3:PutBucketAcl",
-    "s3:PutBucketCORS",
-    "s3:PutBucketLogging",
-    "s3:PutBucketNotification",
-    "s3:PutBucketObjectLockConfiguration",
-    "s3:PutBucketOwnershipControls",
-    "s3:PutBucketPolicy",
-    "s3:PutBucketPublicAccessBlock",
-    "s3:PutBucketRequestPayment",
-    "s3:PutBucketTagging",
-    "s3:PutBucketVersioning",
-    "s3:PutBucketWebsite",
-    "s3:PutEncryptionConfiguration",
-    "s3:PutIntelligentTieringConfiguration",
-    "s3:PutInventoryConfiguration",
-    "s3:PutLifecycleConfiguration",
-    "s3:PutMetricsConfiguration",
-    "s3:PutReplicationConfiguration",
-    "s3:TagResource",
-    "s3:UntagResource",
-    "s3:UpdateBucketMetadataInventoryTableConfiguration",
-    "s3:UpdateBucketMetadataJournalTableConfiguration",
-];
-
 fn administrators(w: &World) -> Vec<Row> {
     let now = noon();
     let (objects, crypto) = ("ObjectsOnlyForWorkloads", "CryptoOnlyForWorkloads");
@@ -297,48 +261,6 @@ fn administrators(w: &World) -> Vec<Row> {
             allow(&format!("{who:?} PutKeyPolicy"), key(who), &["Administer", "AttachedAll"]),
             deny(&format!("{who:?} PutKeyPolicy past the lock-out check"), bypass(key(who)), &["NoLockoutBypass"]),
         ]);
-    }
-    rows
-}
-
-fn side_doors(w: &World) -> Vec<Row> {
-    let now = noon();
-    let get = w.get(Who::W, &w.b, "calls/2025/x", now);
-    let with = |key: &str, value: &str| but(get.clone(), |c| c.with(key, value));
-    let list = w.list(Who::W, &w.b, "calls/2025/", now);
-    let mut rows = vec![
-        deny("W presigned get", with("s3:authType", "REST-QUERY-STRING"), &["NoBearerReads"]),
-        deny("W browser POST", with("s3:authType", "POST"), &["NoBearerReads"]),
-        deny("W without TLS", with("aws:SecureTransport", "false"), &["TlsOnly"]),
-        deny("W lists without TLS", but(list.clone(), |c| c.with("aws:SecureTransport", false)), &["TlsOnly"]),
-        deny("W with TLS 1.1", with("s3:TlsVersion", "1.1"), &["Tls12"]),
-        allow("W lists with TLS 1.2", but(list, |c| c.with("s3:TlsVersion", "1.2")), &["ListB1"]),
-        deny(
-            "W through an access point",
-            with("s3:DataAccessPointArn", "arn:aws:s3:eu-west-1:111122223333:accesspoint/side"),
-            &["NoAccessPoints"],
-        ),
-    ];
-    for action in ["s3:AbortMultipartUpload", "s3:PutObjectTagging", "s3:RestoreObject"] {
-        let question = w.object(Who::WithS3, action, &w.b, "calls/x", now);
-        rows.push(deny(&format!("grantee with s3:* {action}"), question, &["WritesOnlyByDuties"]));
-    }
-    for action in [
-        "s3:DeleteObject",
-        "s3:DeleteObjectVersion",
-        "s3:DeleteObjectTagging",
-        "s3:BypassGovernanceRetention",
-        "s3:PutObjectRetention",
-        "s3:PutObjectLegalHold",
-        "s3:PutObjectAcl",
-        "s3:PutObjectVersionAcl",
-        "s3:UpdateObjectEncryption",
-        "s3:ReplicateObject",
-        "s3:ReplicateDelete",
-    ] {
-        // A writer by duty, so `WritesOnlyByDuties` does not speak.
-        let question = w.object(Who::WithS3, action, &w.a, "in/x", now);
-        rows.push(deny(&format!("producer with s3:* {action}"), question, &["NobodyDeletes"]));
     }
     rows
 }

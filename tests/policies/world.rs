@@ -67,6 +67,10 @@ pub enum Who {
     EditedTrust,
     /// The same through another OIDC provider.
     OtherProvider,
+    /// W's role deleted and made anew by an IAM administrator, with `*:*` and no boundary.
+    Recreated,
+    /// The same with the other workload's role.
+    OtherRecreated,
     /// A workload with another duty.
     Other,
     /// The same with `s3:*` attached.
@@ -90,7 +94,9 @@ pub enum Who {
 #[derive(Clone, Debug, Default)]
 pub struct Case {
     pub pin: bool,
-    /// Producers and Processors of B, beside W on A.
+    /// Processors of A, beside its Producer W.
+    pub processors_a: Vec<String>,
+    /// Producers and Processors of B.
     pub duties_b: DutyRoles,
     /// W's inputs.
     pub w: Inputs,
@@ -210,7 +216,7 @@ pub fn table_case(pin: bool, t1: Timestamp, t2: Timestamp) -> Case {
 impl World {
     pub fn new(case: Case) -> Self {
         let (install, a, b) = (installation(case.pin), bucket_a(), bucket_b());
-        let duties_a = DutyRoles { producers: vec![w_arn()], processors: Vec::new() };
+        let duties_a = DutyRoles { producers: vec![w_arn()], processors: case.processors_a.clone() };
         let allow_all = |sid: &str, action: &str| Statement::allow(sid).actions([action]).resources(["*"]);
         let other_key = allow_all("Default", "kms:*").principal("AWS", &install.place.root());
         let other_bucket = allow_all("Open", "s3:*").anyone();
@@ -238,8 +244,8 @@ impl World {
     pub fn arn(&self, who: Who) -> String {
         let role = |path: &str, name: &str| self.install.place.role(path, name);
         match who {
-            Who::W | Who::WithS3 | Who::WithAll | Who::EditedTrust | Who::OtherProvider => w_arn(),
-            Who::Other | Who::OtherWithS3 => other_arn(),
+            Who::W | Who::WithS3 | Who::WithAll | Who::EditedTrust | Who::OtherProvider | Who::Recreated => w_arn(),
+            Who::Other | Who::OtherWithS3 | Who::OtherRecreated => other_arn(),
             Who::Planted => role(&self.install.role_path(), "planted"),
             Who::Admin => role("/", "Admin"),
             Who::Operator | Who::OperatorAttached | Who::OperatorReplaced => self.install.operator_role.clone(),
@@ -260,7 +266,7 @@ impl World {
             Who::Operator => vec![of(Which::Operator)],
             Who::OperatorAttached => vec![of(Which::Operator), &self.everything],
             Who::Service => Vec::new(),
-            Who::Planted | Who::Admin | Who::OperatorReplaced | Who::BreakGlass | Who::Root => vec![&self.everything],
+            _ => vec![&self.everything],
         }
     }
 
@@ -271,7 +277,8 @@ impl World {
 
     fn provider(&self, who: Who) -> Option<String> {
         match who {
-            Who::EditedTrust | Who::Planted | Who::Admin | Who::BreakGlass | Who::Root | Who::Service => None,
+            Who::EditedTrust | Who::Recreated | Who::OtherRecreated | Who::Planted => None,
+            Who::Admin | Who::BreakGlass | Who::Root | Who::Service => None,
             Who::OtherProvider => Some(self.install.place.oidc_provider("https://token.example.com")),
             _ => Some(self.install.oidc_provider()),
         }
