@@ -1,8 +1,23 @@
 //! The SecureBucket operator: who can decrypt, what, until when, and who agreed, as a declared and expiring fact.
 
 pub mod api;
+#[cfg(feature = "operator")]
+pub mod app;
 pub mod aws;
 pub mod bucket;
+#[cfg(feature = "operator")]
+pub mod clock;
+#[cfg(feature = "operator")]
+pub mod cli;
 pub mod domain;
 pub mod grant;
+#[cfg(feature = "operator")]
+pub mod k8s;
+#[cfg(feature = "operator")]
+pub mod metrics;
+pub mod reconcile;
 pub mod role;
+#[cfg(feature = "operator")]
+pub mod server;
+#[cfg(feature = "operator")]
+pub mod telemetry;

@@ -1,0 +1,8 @@
+//! When a pass runs, how often it is tried again, and what its end means.
+
+pub mod backoff;
+#[cfg(feature = "operator")]
+pub mod context;
+pub mod outcome;
+#[cfg(feature = "operator")]
+pub mod queue;
