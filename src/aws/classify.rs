@@ -221,7 +221,10 @@ pub fn clean(message: &str) -> String {
             continue;
         }
         // "Request ID: x", "RequestId: x", "HostId=x"
-        if bare == "id" && words.last().is_some_and(|w| w.to_ascii_lowercase().ends_with("request")) {
+        if bare == "id"
+            && word.ends_with(':')
+            && words.last().is_some_and(|w| w.to_ascii_lowercase().ends_with("request"))
+        {
             words.pop();
             skip = true;
             continue;
