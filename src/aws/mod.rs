@@ -30,5 +30,6 @@ pub mod operation;
 #[cfg(feature = "operator")]
 pub mod s3;
 
-#[cfg(all(test, feature = "operator"))]
+#[cfg(feature = "operator")]
+#[cfg(test)]
 mod tests;
