@@ -99,7 +99,8 @@ def _start(state_dir: Path, tools: Tools, lock_fd: int) -> None:
     env = clean_environment()
 
     etcd = process.spawn("etcd", plane.etcd_command(tools.etcd), state_dir, lock_fd, env)
-    emulator = process.spawn("emulator", [tools.python, "-m", "emulator", "--port", str(aws_port)],
+    emulator = process.spawn("emulator", [tools.python, "-m", "emulator", "--port", str(aws_port),
+                                          "--issuer-key", tools.service_account_key],
                              state_dir, lock_fd, {**env, "PYTHONPATH": str(E2E)})
     _wait_until(lambda: answers(plane.etcd_url + "/health"), "etcd", etcd, state_dir)
     apiserver = process.spawn("kube-apiserver", plane.apiserver_command(tools.kube_apiserver, tools.service_account_key),

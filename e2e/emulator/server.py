@@ -1,0 +1,57 @@
+"""The emulator's application: ministack with its corrections, fenced in to what the stack uses."""
+
+import functools
+import importlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from emulator import authorization
+from emulator.corrections import install_all, module
+
+# Importing a module registers its corrections. The order matters where two wrap the same function: the later one
+# is asked first, so a bucket of another owner is refused before KMS is asked.
+CORRECTION_MODULES = ("callers", "iam_requests", "kms_requests", "kms_grants", "s3_kms", "s3_requests", "web_identity")
+
+Send = Callable[[dict[str, Any]], Any]
+
+
+def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
+    """Patch ministack and return the ASGI application to serve."""
+    for name in CORRECTION_MODULES:
+        importlib.import_module(f"emulator.{name}")
+    authorization.install()
+    install_all(without)
+    _cache_parsed_policies()
+    ministack = module("app").app
+
+    async def application(scope: dict[str, Any], receive: Any, send: Send) -> None:
+        if scope["type"] == "http":
+            if scope["path"] == "/_stack/calls":
+                await _answer(send, 200, {account: dict(counts) for account, counts in authorization.call_counts.items()})
+                return
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").rpartition(":")[0]
+            if host not in ("127.0.0.1", "localhost", "[::1]"):
+                # ministack serves virtual-host buckets, access points, load balancers … on paths that the
+                # corrections do not reach.
+                await _answer(send, 501, {"message": "The local stack answers path-style requests only: use the "
+                                                     "endpoint's address as it stands in stack.json."})
+                return
+        await ministack(scope, receive, send)
+
+    return application
+
+
+async def _answer(send: Send, status: int, value: Any) -> None:
+    body = json.dumps(value).encode()
+    await send({"type": "http.response.start", "status": status, "headers": [
+        (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _cache_parsed_policies() -> None:
+    """Parse each policy text once: ministack parses every policy of the caller on every request."""
+    evaluator = module("core.iam_evaluator")
+    parse = evaluator.parse_policy_document
+    cached = functools.lru_cache(maxsize=4096)(parse)
+    evaluator.parse_policy_document = lambda doc: cached(doc) if isinstance(doc, str) else parse(doc)

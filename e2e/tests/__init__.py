@@ -1,0 +1,1 @@
+"""Tests of the local stack, run in its virtual environment: `e2e/stack test`."""
