@@ -9,6 +9,8 @@
 
 #[path = "policies/doors.rs"]
 mod doors;
+#[path = "policies/edited.rs"]
+mod edited;
 #[path = "policies/evaluator.rs"]
 mod evaluator;
 #[path = "policies/further.rs"]

@@ -41,6 +41,22 @@ pub const CONFIGURATION: [&str; 33] = [
     "s3:UpdateBucketMetadataJournalTableConfiguration",
 ];
 
+/// Actions on a key that administrators have and nobody else.
+pub const ADMINISTRATION: [&str; 12] = [
+    "kms:PutKeyPolicy",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:RotateKeyOnDemand",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:CreateAlias",
+    "kms:UpdateAlias",
+    "kms:DeleteAlias",
+    "kms:RevokeGrant",
+    "kms:ScheduleKeyDeletion",
+    "kms:CancelKeyDeletion",
+];
+
 /// Rows about the side doors.
 pub fn rows(w: &World) -> Vec<Row> {
     let now = noon();
@@ -62,6 +78,35 @@ pub fn rows(w: &World) -> Vec<Row> {
             &["NoAccessPoints"],
         ),
     ];
+    let side = "arn:aws:s3:eu-west-1:111122223333:accesspoint/side";
+    for (n, bucket) in [&w.a, &w.b].into_iter().enumerate() {
+        // Whoever is under the path lists names, but not by these ways.
+        let list = || w.list(Who::Planted, bucket, "x/", now);
+        rows.extend([
+            deny(
+                &format!("{n} lists without TLS"),
+                but(list(), |c| c.with("aws:SecureTransport", false)),
+                &["TlsOnly"],
+            ),
+            deny(&format!("{n} lists with TLS 1.1"), but(list(), |c| c.with("s3:TlsVersion", "1.1")), &["Tls12"]),
+            deny(
+                &format!("{n} lists through an access point"),
+                but(list(), |c| c.with("s3:DataAccessPointArn", side)),
+                &["NoAccessPoints"],
+            ),
+        ]);
+    }
+    let put = w.put(Who::W, &w.a, "in/x", now);
+    rows.extend([
+        deny("put without TLS", but(put.clone(), |c| c.with("aws:SecureTransport", false)), &["TlsOnly"]),
+        deny("put with TLS 1.0", but(put.clone(), |c| c.with("s3:TlsVersion", "1.0")), &["Tls12"]),
+        deny("put through an access point", but(put, |c| c.with("s3:DataAccessPointArn", side)), &["NoAccessPoints"]),
+        allow(
+            "grantee with s3:* lists parts of an upload",
+            w.object(Who::WithS3, "s3:ListMultipartUploadParts", &w.b, "calls/x", now),
+            &["AttachedS3"],
+        ),
+    ]);
     for action in ["s3:AbortMultipartUpload", "s3:PutObjectTagging", "s3:RestoreObject"] {
         let question = w.object(Who::WithS3, action, &w.b, "calls/x", now);
         rows.push(deny(&format!("grantee with s3:* {action}"), question, &["WritesOnlyByDuties"]));

@@ -7,36 +7,36 @@
 //! Sources: IAM User Guide, reference_policies_evaluation-logic and reference_policies_elements_condition_operators; KMS Developer Guide,
 //! policy-evaluation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use securebucket::domain::policy::{Document, Effect, Set, Statement};
 
-/// Context of a request: condition key in lower case → values. Keys are not case-sensitive.
+/// Context of a request: condition key → values. Keys are not case-sensitive.
 #[derive(Clone, Debug, Default)]
-pub struct Context(BTreeMap<String, Vec<String>>);
+pub struct Context(Vec<(String, Vec<String>)>);
 
 impl Context {
     /// The same with this key, or with another value of it.
-    pub fn with<V: ToString>(mut self, key: &str, value: V) -> Self {
-        self.0.insert(key.to_lowercase(), vec![value.to_string()]);
-        self
+    pub fn with<V: ToString>(self, key: &str, value: V) -> Self {
+        self.with_all(key, &[&value.to_string()])
     }
 
     /// The same with a key that has several values.
-    pub fn with_all(mut self, key: &str, values: &[&str]) -> Self {
-        self.0.insert(key.to_lowercase(), values.iter().map(|v| (*v).to_owned()).collect());
-        self
+    pub fn with_all(self, key: &str, values: &[&str]) -> Self {
+        let mut context = self.without(key);
+        context.0.push((key.into(), values.iter().map(|v| (*v).to_owned()).collect()));
+        context
     }
 
     /// The same without this key.
     pub fn without(mut self, key: &str) -> Self {
-        self.0.remove(&key.to_lowercase());
+        self.0.retain(|(k, _)| !k.eq_ignore_ascii_case(key));
         self
     }
 
     fn get(&self, key: &str) -> &[String] {
-        self.0.get(&key.to_lowercase()).map_or(&[], Vec::as_slice)
+        self.0.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map_or(&[], |(_, values)| values)
     }
 }
 
@@ -95,13 +95,6 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Sids of all matching Denies, or of all Allows that gave access; `grant` stands for a KMS grant. Empty for an implicit deny.
     pub by: BTreeSet<String>,
-}
-
-impl Verdict {
-    /// True if it is carried out.
-    pub fn allowed(&self) -> bool {
-        self.outcome == Outcome::Allowed
-    }
 }
 
 /// Judges a request.
@@ -182,7 +175,7 @@ pub fn matches(statement: &Statement, request: &Request) -> bool {
     };
     assert!(statement.not_principals.is_none(), "NotPrincipal is not evaluated here");
     (statement.principals.is_none() || principal_match(statement, &request.principal).is_some())
-        && in_set(&statement.actions, &|p| glob(&p.to_lowercase(), &request.action.to_lowercase()))
+        && in_set(&statement.actions, &|p| glob_as(p, &request.action, u8::eq_ignore_ascii_case))
         && in_set(&statement.resources, &|p| glob(no_variable(p), &request.resource))
         && statement
             .conditions
@@ -278,6 +271,10 @@ fn no_variable(text: &str) -> &str {
 
 /// `*` stands for any text, `?` for one character.
 pub fn glob(pattern: &str, text: &str) -> bool {
+    glob_as(pattern, text, |a, b| a == b)
+}
+
+fn glob_as(pattern: &str, text: &str, same: fn(&u8, &u8) -> bool) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
@@ -286,7 +283,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
                 star = Some((p, t));
                 p += 1;
             }
-            Some(c) if *c == b'?' || *c == text[t] => (p, t) = (p + 1, t + 1),
+            Some(c) if *c == b'?' || same(c, &text[t]) => (p, t) = (p + 1, t + 1),
             _ => match star {
                 Some((at, from)) => {
                     star = Some((at, from + 1));

@@ -6,7 +6,7 @@ use crate::world::{
 };
 use securebucket::api::secure_bucket::Duty;
 use securebucket::bucket::policies::DutyRoles;
-use securebucket::role::document::{AUDIT_BUCKET, AUDIT_KEY, AUDIT_OBJECT, Inputs};
+use securebucket::role::document::{AUDIT_BUCKET, AUDIT_KEY, AUDIT_OBJECT, BucketRef, Inputs};
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -36,48 +36,45 @@ fn every_duty_gives_what_it_says_and_no_more() {
 
 fn processor(w: &World) -> Vec<Row> {
     let now = noon();
-    let key = ["ProcessKeyB", "StandingDuties"];
-    let by = [&["ProcessB"], key.as_slice()].concat();
-    let version = [
-        w.object(Who::Other, "s3:GetObjectVersion", &w.b, "in/x", now),
-        w.kms_by_s3(Who::Other, "kms:Decrypt", &w.b, "in/x", now),
-    ];
-    let direct = but(w.kms_by_s3(Who::Other, "kms:Decrypt", &w.b, "in/x", now), |c| c.without("kms:ViaService"));
+    let mut rows = [processor_on(w, &w.a, "A"), processor_on(w, &w.b, "B")].concat();
     let recreated = w.get(Who::OtherRecreated, &w.b, "in/x", now);
-    vec![
+    rows.extend([
         // Known and accepted: `StandingDuties` matches by name. The pin closes it.
         if w.case.pin {
             deny("role made anew gets", recreated, &["ObjectsOnlyFromThisCluster"])
         } else {
             allow("role made anew gets", recreated, &["AttachedAll", "StandingDuties"])
         },
-        allow("get", w.get(Who::Other, &w.b, "in/x", now), &by),
-        allow("get version", version.concat(), &by),
-        allow("put", w.put(Who::Other, &w.b, "in/x", now), &by),
-        allow("abort an upload", w.object(Who::Other, "s3:AbortMultipartUpload", &w.b, "in/x", now), &["ProcessB"]),
-        allow(
-            "parts of an upload",
-            w.object(Who::Other, "s3:ListMultipartUploadParts", &w.b, "in/x", now),
-            &["ProcessB"],
-        ),
-        allow("list", w.list(Who::Other, &w.b, "in/", now), &["ProcessListB"]),
-        allow("list A", w.list(Who::Other, &w.a, "in/", now), &["ProcessListA"]),
-        deny("list A elsewhere", w.list(Who::Other, &w.a, "out/", now), &[]),
-        allow("years later", w.get(Who::Other, &w.b, "in/x", hours(30_000)), &by),
-        deny("get elsewhere", w.get(Who::Other, &w.b, "out/x", now), &[]),
-        deny("put elsewhere", w.put(Who::Other, &w.b, "out/x", now), &[]),
-        deny("list elsewhere", w.list(Who::Other, &w.b, "out/", now), &[]),
-        deny("list everything", vec![w.ask(Who::Other, "s3:ListBucket", &w.b.bucket_arn, now)], &[]),
-        deny("delete", w.object(Who::Other, "s3:DeleteObject", &w.b, "in/x", now), &["NobodyDeletes"]),
-        deny("key without S3", direct, &["CryptoOnlyThroughS3"]),
-        allow(
-            "get what W produced",
-            w.get(Who::Other, &w.a, "in/x", now),
-            &["ProcessA", "ProcessKeyA", "StandingDuties"],
-        ),
         // Whoever else works under the path.
         deny("W get", w.get(Who::WithS3, &w.a, "in/x", now), &["ProducersNeverRead"]),
         deny("W put", w.put(Who::WithS3, &w.b, "in/x", now), &["WritesOnlyByDuties"]),
+    ]);
+    rows
+}
+
+fn processor_on(w: &World, bucket: &BucketRef, n: &str) -> Vec<Row> {
+    let now = noon();
+    let sids = ["Process", "ProcessKey", "ProcessList"].map(|s| format!("{s}{n}"));
+    let [process, key, list] = [0, 1, 2].map(|i| sids[i].as_str());
+    let by = [process, key, "StandingDuties"];
+    let who = Who::Other;
+    let object = |action: &str| w.object(who, action, bucket, "in/x", now);
+    let version = [object("s3:GetObjectVersion"), w.kms_by_s3(who, "kms:Decrypt", bucket, "in/x", now)].concat();
+    let direct = but(w.kms_by_s3(who, "kms:Decrypt", bucket, "in/x", now), |c| c.without("kms:ViaService"));
+    vec![
+        allow("get", w.get(who, bucket, "in/x", now), &by),
+        allow("get version", version, &by),
+        allow("put", w.put(who, bucket, "in/x", now), &by),
+        allow("abort an upload", object("s3:AbortMultipartUpload"), &[process]),
+        allow("parts of an upload", object("s3:ListMultipartUploadParts"), &[process]),
+        allow("list", w.list(who, bucket, "in/", now), &[list]),
+        allow("years later", w.get(who, bucket, "in/x", hours(30_000)), &by),
+        deny("get elsewhere", w.get(who, bucket, "out/x", now), &[]),
+        deny("put elsewhere", w.put(who, bucket, "out/x", now), &[]),
+        deny("list elsewhere", w.list(who, bucket, "out/", now), &[]),
+        deny("list everything", vec![w.ask(who, "s3:ListBucket", &bucket.bucket_arn, now)], &[]),
+        deny("delete", object("s3:DeleteObject"), &["NobodyDeletes"]),
+        deny("key without S3", direct, &["CryptoOnlyThroughS3"]),
     ]
 }
 

@@ -1,45 +1,78 @@
-//! Is every statement needed, and every condition? Each is taken out in turn; a verdict must change. Where none does, the statement is a
-//! second layer: it is listed with its reason, and must bite once somebody edits an Allow in.
+//! Is every statement needed, and every condition, action, resource and value? Each is taken out in turn, and a verdict must change. Where
+//! none does, the part is a second layer or says what a twin says: it is listed with its reason, and proved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::operator::{SSO, grant_on};
-use crate::rows::{Scenario, allow, deny};
-use crate::world::{Ask, OTHER_KEY, OURS, Question, Which, Who, World, but, hours, noon, table_case, w_arn};
-use crate::{further, operator, table};
-use securebucket::domain::policy::{Document, Statement};
+use crate::rows::Scenario;
+use crate::world::{OURS, Which, World};
+use crate::{edited, further, operator, table};
+use securebucket::domain::policy::{Set, Statement};
 
-/// Statements that change no verdict while nobody has edited an Allow in.
-const SECOND_LAYERS: [(&str, &str); 12] = [
-    ("Key/GrantsOnlyByOperator", "`IssueReadGrants` names the operator; an edited-in Allow would not"),
-    ("Key/GrantsOnlyToRead", "`IssueReadGrants` names the operations; an edited-in Allow would not"),
-    ("Key/CryptoOnlyForWorkloads", "no Allow lets an outsider use the key; an edited-in one might"),
-    ("Operator/NeverDecrypt", "nothing allows it; another attached policy might, on keys that are not ours"),
+/// What changes no verdict while nobody has edited an Allow in, and why it stays: a statement with all its parts, or one part of it.
+/// `edited.rs` has the worlds in which each of them does.
+const SECOND_LAYERS: [(&str, &str); 21] = [
+    ("Key/GrantsOnlyByOperator", "`IssueReadGrants` names the operator; another Allow might not"),
+    ("Key/GrantsOnlyToRead", "`IssueReadGrants` names the operations; another Allow might not"),
+    ("Key/CryptoOnlyForWorkloads", "no Allow lets an outsider use the key; another might"),
+    ("Key/CryptoOnlyThroughS3 kms:Encrypt", "no Allow gives it; another might"),
+    ("Key/CryptoOnlyThroughS3 kms:GenerateDataKey*", "the roles ask for S3 themselves; another Allow might not"),
+    ("Key/CryptoOnlyThroughS3 kms:ReEncrypt*", "no Allow gives it; another might"),
+    ("Key/CryptoOnlyForThisBucket kms:Encrypt", "no Allow gives it; another might"),
+    (
+        "Key/CryptoOnlyForThisBucket kms:GenerateDataKey*",
+        "a data key of one bucket opens nothing of another; kept whole",
+    ),
+    ("Key/CryptoOnlyForThisBucket kms:ReEncrypt*", "no Allow gives it; another might"),
+    ("Key/IssueReadGrants Null kms:GrantOperations", "`Operator/Grants` asks the same; another policy might not"),
+    (
+        "Key/IssueReadGrants StringLike kms:GranteePrincipal",
+        "`Operator/Grants` asks the same; another policy might not",
+    ),
+    (
+        "Bucket/TlsOnly BoolIfExists aws:PrincipalIsAWSService",
+        "no Allow lets a service in; for a later one, S3 says so",
+    ),
+    ("Bucket/Tls12 BoolIfExists aws:PrincipalIsAWSService", "no Allow lets a service in; for a later one, S3 says so"),
+    ("Boundary/Never", "the boundary allows none of it; an edited one might"),
+    ("Operator/NeverDecrypt", "nothing allows it; another attached policy might"),
     ("Operator/GrantsOnlyToRead", "`Grants` names the operations; another attached policy might not"),
     ("Operator/GrantsOnlyToWorkloads", "`Grants` names the grantees; another attached policy might not"),
     ("Operator/NoDataPath", "nothing allows it; another attached policy might"),
     ("Operator/BoundaryStays", "nothing allows it; another attached policy might"),
     ("Operator/NoEscalation", "nothing allows it; another attached policy might"),
     ("Operator/NotItself", "its role is outside the path; another attached policy might reach it"),
-    (
-        "Boundary/Never",
-        "the boundary allows none of it; an edited one might, and a resource policy for everyone passes an implicit deny",
-    ),
-    ("Boundary/Inspect", ""),
 ];
 
-/// Conditions that change no verdict alone. With a twin, the statement that says the same as a Deny: without both, a verdict changes.
-const TWINS: [(&str, Option<&str>, &str); 0] = [];
+/// The same for parts that hold against a key policy reset to KMS's default.
+const AGAINST_A_RESET_KEY_POLICY: [&str; 2] =
+    ["Operator/Grants Null kms:GrantOperations", "Operator/NoLockoutBypass kms:PutKeyPolicy"];
 
-/// A part of a document.
+/// Parts with a twin that says the same: a verdict changes only without both.
+const TWINS: [(&str, &str); 11] = [
+    // A responder may disable a key, whoever it is.
+    ("Key/Administer kms:DisableKey", "Key/InspectAndStop kms:DisableKey"),
+    ("Key/IssueReadGrants ArnEquals aws:PrincipalArn", "Key/GrantsOnlyByOperator"),
+    ("Key/IssueReadGrants ForAllValues:StringEquals kms:GrantOperations", "Key/GrantsOnlyToRead"),
+    ("Operator/Grants ForAllValues:StringEquals kms:GrantOperations", "Operator/GrantsOnlyToRead"),
+    ("Operator/Grants StringLike kms:GranteePrincipal", "Operator/GrantsOnlyToWorkloads"),
+    ("Operator/BoundedRoles ArnEqualsIfExists iam:PermissionsBoundary", "Operator/BoundaryForced"),
+    // Needed while creating, and alone; both come from the call table.
+    ("Operator/BoundedRoles iam:TagRole", "Operator/Roles iam:TagRole"),
+    ("Operator/Roles iam:TagRole", "Operator/BoundedRoles iam:TagRole"),
+    ("Role/WriteKeyA StringEquals kms:ViaService", "Key/CryptoOnlyThroughS3"),
+    ("Role/ProcessKeyA StringEquals kms:ViaService", "Key/CryptoOnlyThroughS3"),
+    ("Role/ProcessKeyB StringEquals kms:ViaService", "Key/CryptoOnlyThroughS3"),
+];
+
+/// A part of a document that can be taken out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Statement,
     Condition(String, String),
+    Action(String),
+    Resource(String),
+    Value(String, String, String),
 }
-
-/// `Key/Administer`: the kind of document, and the statement.
-type Name = String;
 
 fn kind(which: Which) -> &'static str {
     match which {
@@ -52,160 +85,131 @@ fn kind(which: Which) -> &'static str {
     }
 }
 
-/// All statements and conditions that occur in the documents of these scenarios.
-fn parts(scenarios: &[Scenario]) -> BTreeMap<(Name, Part), bool> {
-    let mut all = BTreeMap::new();
-    for scenario in scenarios {
-        for which in OURS {
-            for statement in &scenario.world.documents[&which].statements {
-                let name = format!("{}/{}", kind(which), scenario.world.label(&statement.sid));
-                all.insert((name.clone(), Part::Statement), false);
-                for (operator, keys) in &statement.conditions {
-                    for key in keys.keys() {
-                        all.insert((name.clone(), Part::Condition(operator.clone(), key.clone())), false);
-                    }
-                }
+/// `Key/Administer`: the kind of document, and the statement.
+fn name(world: &World, which: Which, statement: &Statement) -> String {
+    format!("{}/{}", kind(which), world.label(&statement.sid))
+}
+
+/// Members of a list that has more than one.
+fn several(set: &Set) -> Vec<&String> {
+    match set {
+        Set::Only(items) | Set::AllBut(items) if items.len() > 1 => items.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn parts_of(statement: &Statement) -> Vec<Part> {
+    let mut parts = vec![Part::Statement];
+    parts.extend(several(&statement.actions).into_iter().cloned().map(Part::Action));
+    parts.extend(several(&statement.resources).into_iter().cloned().map(Part::Resource));
+    for (operator, keys) in &statement.conditions {
+        for (key, values) in keys {
+            parts.push(Part::Condition(operator.clone(), key.clone()));
+            if values.len() > 1 {
+                parts.extend(values.iter().map(|v| Part::Value(operator.clone(), key.clone(), v.clone())));
             }
         }
     }
-    all
+    parts
 }
 
-/// The world without some parts, in every document of that kind.
-fn without(world: &World, gone: &[(&str, &Part)]) -> World {
-    let mut world = world.clone();
-    let mut documents = std::mem::take(&mut world.documents);
+/// The statement without one of its parts.
+fn less(statement: &mut Statement, part: &Part) {
+    let drop = |set: &mut Set, item: &String| match set {
+        Set::Only(items) | Set::AllBut(items) => items.remove(item),
+        Set::Absent => false,
+    };
+    match part {
+        Part::Statement => {}
+        Part::Action(action) => _ = drop(&mut statement.actions, action),
+        Part::Resource(resource) => _ = drop(&mut statement.resources, resource),
+        Part::Condition(operator, key) => _ = statement.conditions.get_mut(operator).and_then(|keys| keys.remove(key)),
+        Part::Value(operator, key, value) => {
+            let values = statement.conditions.get_mut(operator).and_then(|keys| keys.get_mut(key));
+            _ = values.map(|values| values.remove(value));
+        }
+    }
+}
+
+/// The world without these parts, in every document of the kind; `None` if it has none of them.
+fn without(world: &World, gone: &[(String, Part)]) -> Option<World> {
+    let mut less_world = world.clone();
     for which in OURS {
-        let document = documents.get_mut(&which).unwrap();
-        let mut kept = Vec::new();
-        for mut statement in std::mem::take(&mut document.statements) {
-            let name = format!("{}/{}", kind(which), world.label(&statement.sid));
-            let mut stays = true;
-            for (_, part) in gone.iter().filter(|(n, _)| *n == name) {
-                match part {
-                    Part::Statement => stays = false,
-                    Part::Condition(operator, key) => {
-                        let keys = statement.conditions.get_mut(operator).unwrap();
-                        keys.remove(key);
-                    }
-                }
-            }
-            if stays {
-                kept.push(statement);
-            }
+        let document = less_world.documents.get_mut(&which).unwrap();
+        document.statements.retain(|s| !gone.contains(&(name(world, which, s), Part::Statement)));
+        for statement in &mut document.statements {
+            let name = name(world, which, statement);
+            gone.iter().filter(|(n, _)| *n == name).for_each(|(_, part)| less(statement, part));
         }
-        document.statements = kept;
     }
-    world.documents = documents;
-    world
+    (less_world.documents != world.documents).then_some(less_world)
 }
 
-/// True if some verdict of these scenarios changes without the parts.
-fn noticed(scenarios: &[Scenario], gone: &[(&str, &Part)]) -> bool {
+/// True if a verdict of these scenarios changes without the parts.
+fn noticed(scenarios: &[Scenario], gone: &[(String, Part)]) -> bool {
     scenarios.iter().any(|scenario| {
-        let world = without(&scenario.world, gone);
-        scenario.rows.iter().any(|row| !row.verdict_holds(&world))
+        without(&scenario.world, gone).is_some_and(|world| scenario.rows.iter().any(|row| !row.verdict_holds(&world)))
     })
 }
 
 fn as_written() -> Vec<Scenario> {
-    [table::scenarios(), further::scenarios(), vec![operator::scenario()]].concat()
-}
-#[test]
-fn probe() {
-    let s = as_written();
-    let e = edited();
-    for ((name, part), _) in parts(&s) {
-        let n = noticed(&s, &[(&name, &part)]);
-        if !n {
-            println!("{name} {part:?} main no, edited {}", noticed(&e, &[(&name, &part)]));
-        }
-    }
+    // The federation pin only adds Denies; one world with it is enough to see that they are needed.
+    let mut table = table::scenarios();
+    let mut pinned = 0;
+    table.retain(|s| !s.world.case.pin || std::mem::replace(&mut pinned, 1) == 0);
+    [table, further::scenarios(), vec![operator::scenario()]].concat()
 }
 
-/// Worlds in which somebody has edited an Allow in.
-fn edited() -> Vec<Scenario> {
-    let world = || World::new(table_case(false, hours(4), hours(8)));
-    let with = |which: Which, statement: Statement| {
-        let mut world = world();
-        let statement = statement.resources(["*"]);
-        world.documents.get_mut(&which).unwrap().statements.push(statement);
-        world
-    };
-    let mut default_key = world();
-    default_key.documents.insert(Which::KeyB, default_key.documents[&Which::OtherKey].clone());
-    let foreign = |action: &str| Statement::allow("Foreign").actions([action]);
-    let read = ["Decrypt", "DescribeKey"];
-    let more = ["Decrypt", "CreateGrant"];
-    let w_role = Some(w_arn());
-    let to_w = w_role.as_deref();
-    let all = vec![
-        Scenario::new("key policy with an Allow for everybody", with(Which::KeyB, foreign("kms:*").anyone()), |w| {
-            vec![
-                deny("CreateGrant", grant_on(w, Who::Admin, &w.b.key_arn, to_w, &read), &["GrantsOnlyByOperator"]),
-                deny("decrypt", w.kms_by_s3(Who::Admin, "kms:Decrypt", &w.b, "x", noon()), &["CryptoOnlyForWorkloads"]),
-                deny("more", grant_on(w, Who::OperatorReplaced, &w.b.key_arn, to_w, &more), &["GrantsOnlyToRead"]),
-            ]
-        }),
-        Scenario::new("key policy replaced by KMS's default", default_key, |w| {
-            let grant = |to, operations: &[&str]| grant_on(w, Who::Operator, &w.b.key_arn, to, operations);
-            vec![
-                allow("grant to W", grant(to_w, &read), &["Default", "Grants"]),
-                deny("more than reading", grant(to_w, &more), &["GrantsOnlyToRead"]),
-                deny("no operations", grant(to_w, &[]), &[]),
-                deny("to people", grant(Some(SSO), &read), &["GrantsOnlyToWorkloads"]),
-            ]
-        }),
-        Scenario::new("operator's policy replaced by *:*", world(), |w| {
-            let grant = |to, operations: &[&str]| grant_on(w, Who::OperatorReplaced, &w.b.key_arn, to, operations);
-            vec![
-                allow("grant to W", grant(to_w, &read), &["AttachedAll", "IssueReadGrants"]),
-                deny("more than reading", grant(to_w, &more), &["GrantsOnlyToRead"]),
-                deny("no operations", grant(to_w, &[]), &[]),
-                deny("to people", grant(Some(SSO), &read), &[]),
-            ]
-        }),
-        Scenario::new("*:* attached to the operator", world(), operator_attached),
-        Scenario::new("boundary with an Allow for everything", with(Which::Boundary, foreign("*")), |w| {
-            let question = vec![w.ask(Who::WithAll, "iam:CreateRole", "arn:aws:iam::111122223333:role/Admin", noon())];
-            vec![deny("W creates a role", question, &["Never"])]
-        }),
-        Scenario::new(
-            "bucket policy with an Allow for a service",
-            { with(Which::BucketB, foreign("s3:Get*").principal("Service", "logging.s3.amazonaws.com")) },
-            |w| {
-                // What AWS puts into these keys when a service calls by itself does not say how the service came.
-                let ask = || vec![w.ask(Who::Service, "s3:GetBucketAcl", &w.b.bucket_arn, noon())];
-                vec![
-                    allow("service, no TLS", but(ask(), |c| c.with("aws:SecureTransport", false)), &["Foreign"]),
-                    allow("service, TLS unknown", but(ask(), |c| c.with("s3:TlsVersion", "0")), &["Foreign"]),
-                ]
-            },
-        ),
-    ];
+fn all_parts(scenarios: &[Scenario]) -> BTreeSet<(String, Part)> {
+    let mut all = BTreeSet::new();
+    for Scenario { world, .. } in scenarios {
+        for which in OURS {
+            for statement in &world.documents[&which].statements {
+                let name = name(world, which, statement);
+                all.extend(parts_of(statement).into_iter().map(|part| (name.clone(), part)));
+            }
+        }
+    }
     all
 }
 
-fn operator_attached(w: &World) -> Vec<crate::rows::Row> {
-    let who = Who::OperatorAttached;
-    let on = |action: &str, resource: &str| -> Question { vec![w.ask(who, action, resource, noon())] };
-    let read = ["Decrypt", "DescribeKey"];
-    let role = w_arn();
-    let bounded =
-        |action: &str, role: &str| but(on(action, role), |c| c.with("iam:PermissionsBoundary", &w.install.boundary));
-    vec![
-        allow("makes a queue", on("sqs:CreateQueue", "arn:aws:sqs:eu-west-1:111122223333:q"), &["AttachedAll"]),
-        deny("decrypts with another key", on("kms:Decrypt", OTHER_KEY), &["NeverDecrypt"]),
-        deny("grants more", grant_on(w, who, OTHER_KEY, Some(&role), &["Encrypt"]), &["GrantsOnlyToRead"]),
-        deny("grants to people", grant_on(w, who, OTHER_KEY, Some(SSO), &read), &["GrantsOnlyToWorkloads"]),
-        deny("reads another bucket", on("s3:GetObject", "arn:aws:s3:::payroll/x"), &["NoDataPath"]),
-        deny("edits the boundary", on("iam:CreatePolicyVersion", &w.install.boundary), &["BoundaryStays"]),
-        deny("assumes a role", on("sts:AssumeRole", &role), &["NoEscalation"]),
-        deny("edits its own trust", bounded("iam:UpdateAssumeRolePolicy", &w.install.operator_role), &["NotItself"]),
-    ]
+/// Name of a part, as in the lists above.
+fn text(part: &(String, Part)) -> String {
+    let (name, part) = part;
+    match part {
+        Part::Statement => name.clone(),
+        Part::Action(item) | Part::Resource(item) => format!("{name} {item}"),
+        Part::Condition(operator, key) => format!("{name} {operator} {key}"),
+        Part::Value(operator, key, value) => format!("{name} {operator} {key} {value}"),
+    }
+}
+
+/// True if the list has the part, or the statement that it belongs to.
+fn is_second_layer(part: &str) -> bool {
+    let mut listed = SECOND_LAYERS.iter().map(|(name, _)| *name).chain(AGAINST_A_RESET_KEY_POLICY);
+    listed.any(|name| part == name || part.starts_with(&format!("{name} ")))
 }
 
 #[test]
-fn second_layers_hold_when_an_allow_is_edited_in() {
-    edited().iter().for_each(Scenario::check);
+fn every_part_of_every_document_is_needed() {
+    let (main, edited) = (as_written(), edited::scenarios());
+    let both = [main.clone(), edited.clone()].concat();
+    let parts = all_parts(&main);
+    let by_text = |text_of: &str| parts.iter().find(|p| text(p) == text_of).expect(text_of).clone();
+    let idle: BTreeSet<String> = parts.iter().filter(|p| !noticed(&main, &[(*p).clone()])).map(text).collect();
+
+    let twins = TWINS.iter().map(|(part, _)| *part);
+    let listed = SECOND_LAYERS.iter().map(|(name, _)| *name).chain(AGAINST_A_RESET_KEY_POLICY).chain(twins.clone());
+    let unlisted: Vec<&String> =
+        idle.iter().filter(|p| !is_second_layer(p) && !twins.clone().any(|twin| twin == *p)).collect();
+    assert!(unlisted.is_empty(), "no verdict changes without these: {unlisted:#?}");
+    let needed: Vec<&str> = listed.filter(|name| !idle.contains(*name)).collect();
+    assert!(needed.is_empty(), "listed, yet a verdict changes without these: {needed:#?}");
+
+    for part in idle.iter().filter(|part| is_second_layer(part)) {
+        assert!(noticed(&edited, &[by_text(part)]), "{part} holds nothing even when an Allow is edited in");
+    }
+    for (part, twin) in TWINS {
+        assert!(noticed(&both, &[by_text(part), by_text(twin)]), "{part}: {twin} is not what makes up for it");
+    }
 }

@@ -1,9 +1,12 @@
 //! The operator's own policy: each thing it must be able to do, with its like that it must not.
 
-use crate::rows::{Row, Scenario, allow, deny};
+use std::collections::BTreeSet;
+
+use crate::rows::{Expect, Row, Scenario, allow, deny};
 use crate::world::{
     Ask, OTHER_BUCKET, OTHER_KEY, Question, Who, World, but, hours, noon, other_arn, table_case, w_arn,
 };
+use securebucket::aws::calls::{Call, Scope};
 
 pub fn scenario() -> Scenario {
     Scenario::new("the operator's policy", World::new(table_case(false, hours(4), hours(8))), rows)
@@ -19,7 +22,32 @@ const TAG_OF_KEY: &str = "aws:ResourceTag/securebucket.io/cluster";
 const NEW_TAG: &str = "aws:RequestTag/securebucket.io/cluster";
 
 fn rows(w: &World) -> Vec<Row> {
-    [buckets(w), keys(w), create_grant(w), roles(w)].concat()
+    [calls(w), buckets(w), keys(w), create_grant(w), roles(w)].concat()
+}
+
+/// Every call of the table, with all the actions that it needs.
+fn calls(w: &World) -> Vec<Row> {
+    let key = &w.b.key_arn;
+    let (role, alias) = (w_arn(), "arn:aws:kms:eu-west-1:111122223333:alias/securebucket/c1/b2");
+    let mut rows = Vec::new();
+    for call in Call::ALL.iter().filter(|c| c.scope() != Scope::Free) {
+        let tagged = |q| but(q, |c| c.with(NEW_TAG, "c1"));
+        let each = |resource: &str| -> Question { call.actions().iter().flat_map(|a| on(w, a, resource)).collect() };
+        let question = match call.scope() {
+            Scope::Bucket => each(&w.b.bucket_arn),
+            Scope::NewKey => tagged(each(if *call == Call::TagResource { key } else { "*" })),
+            Scope::OwnKey | Scope::AnyKey => each(key),
+            Scope::Alias => [each(alias), each(key)].concat(),
+            Scope::IssueGrant => grant_on(w, Who::Operator, key, Some(&role), &["Decrypt", "DescribeKey"]),
+            Scope::Role => each(&role),
+            Scope::BoundedRole => but(each(&role), |c| c.with(BOUNDARY, &w.install.boundary)),
+            Scope::AnyPolicy => each(&w.install.boundary),
+            Scope::Account | Scope::Free => each("*"),
+        };
+        let by: BTreeSet<String> = w.judge(&question).by;
+        rows.push(Row { name: format!("call {}", call.operation()), question, expect: Expect::Allow(by) });
+    }
+    rows
 }
 
 fn on(w: &World, action: &str, resource: &str) -> Question {

@@ -40,7 +40,7 @@ impl Row {
     /// True if the request is carried out or refused as wanted, whatever decided.
     pub fn verdict_holds(&self, world: &World) -> bool {
         let wanted = if matches!(self.expect, Expect::Allow(_)) { Outcome::Allowed } else { Outcome::Denied };
-        world.judge(&self.question).outcome == wanted
+        world.outcome(&self.question) == wanted
     }
 
     /// What is wrong, if anything.

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::doors::{self, CONFIGURATION};
+use crate::doors::{self, ADMINISTRATION, CONFIGURATION};
 use crate::rows::{Row, Scenario, allow, deny};
 use crate::world::{Case, Question, Who, World, but, grant, hours, noon, seconds, table_case};
 use crate::world::{bucket_b, duty, w_arn};
@@ -134,6 +134,10 @@ fn grants(w: &World) -> Vec<Row> {
             let by = sids("Read", &["AttachedS3", "grant"]);
             let by: Vec<&str> = by.iter().map(String::as_str).collect();
             rows.push(if t < last { allow(&name, attached, &by) } else { deny(&name, attached, &["EndB"]) });
+            if t >= last {
+                let name = format!("W with s3:* attached lists B/{prefix} at {t}");
+                rows.push(deny(&name, w.list(Who::WithS3, &w.b, &prefix, t), &["EndB"]));
+            }
         }
     }
     let now = noon();
@@ -210,6 +214,11 @@ fn outsiders(w: &World) -> Vec<Row> {
             &pinned(w, &[objects]),
         ));
     }
+    for action in
+        ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListKeyPolicies", "kms:ListGrants", "kms:ListResourceTags"]
+    {
+        rows.push(allow(action, admin(action, &w.b.key_arn), &["InspectAndStop", "AttachedAll"]));
+    }
     for action in ["s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"] {
         rows.push(deny(&format!("IAM admin {action}"), admin(action, &w.b.bucket_arn), &["NamesOnlyForWorkloads"]));
     }
@@ -244,6 +253,12 @@ fn administrators(w: &World) -> Vec<Row> {
         deny("operator PutKeyPolicy past the lock-out check", bypass(key(Who::Operator)), &["NoLockoutBypass"]),
         allow("operator PutBucketPolicy", on(Who::Operator, "s3:PutBucketPolicy", &w.b.bucket_arn), &["Buckets"]),
     ];
+    for action in ADMINISTRATION {
+        rows.extend([
+            allow(action, on(Who::BreakGlass, action, &w.b.key_arn), &["Administer", "AttachedAll"]),
+            deny(&format!("IAM admin {action}"), on(Who::Admin, action, &w.b.key_arn), &[]),
+        ]);
+    }
     for who in [Who::Root, Who::BreakGlass] {
         rows.extend([
             deny(&format!("{who:?} get B"), w.get(who, &w.b, "calls/x", now), &pinned(w, &[objects, crypto])),
@@ -255,6 +270,11 @@ fn administrators(w: &World) -> Vec<Row> {
             allow(
                 &format!("{who:?} DeleteBucketPolicy"),
                 on(who, "s3:DeleteBucketPolicy", &w.b.bucket_arn),
+                &["AttachedAll"],
+            ),
+            allow(
+                &format!("{who:?} sets up B"),
+                on(who, "s3:PutLifecycleConfiguration", &w.b.bucket_arn),
                 &["AttachedAll"],
             ),
             allow(&format!("{who:?} lists B"), w.list(who, &w.b, "calls/", now), &["AttachedAll"]),

@@ -348,19 +348,22 @@ impl World {
 
     /// Judges a question: allowed if each request is; else denied, by every Deny that any of them meets.
     pub fn judge(&self, question: &Question) -> Verdict {
-        let verdicts: Vec<Verdict> = question.iter().map(|ask| self.judge_one(ask)).collect();
-        let all = |outcome| verdicts.iter().filter(|v| v.outcome == outcome).flat_map(|v| v.by.clone()).collect();
-        let outcome = [Outcome::Denied, Outcome::Undocumented]
-            .into_iter()
-            .find(|o| verdicts.iter().any(|v| v.outcome == *o))
-            .unwrap_or(Outcome::Allowed);
-        let by: BTreeSet<String> = all(outcome);
-        Verdict { outcome, by: by.iter().map(|sid| self.label(sid)).collect() }
+        let outcome = self.outcome(question);
+        let verdicts = question.iter().map(|ask| self.judge_one(ask)).filter(|v| v.outcome == outcome);
+        Verdict { outcome, by: verdicts.flat_map(|v| v.by).map(|sid| self.label(&sid)).collect() }
+    }
+
+    /// What comes of a question, whatever decided.
+    pub fn outcome(&self, question: &Question) -> Outcome {
+        let outcomes: Vec<Outcome> = question.iter().map(|ask| self.judge_one(ask).outcome).collect();
+        let refused = [Outcome::Denied, Outcome::Undocumented].into_iter().find(|o| outcomes.contains(o));
+        refused.unwrap_or(Outcome::Allowed)
     }
 
     fn judge_one(&self, ask: &Ask) -> Verdict {
         let resource = &ask.request.resource;
-        let of = |bucket: &str| *resource == bucket || resource.starts_with(&format!("{bucket}/"));
+        let of =
+            |bucket: &str| resource.strip_prefix(bucket).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let which = if of(&self.a.bucket_arn) {
             Some(Which::BucketA)
         } else if of(&self.b.bucket_arn) {
@@ -368,7 +371,7 @@ impl World {
         } else if of(OTHER_BUCKET) {
             Some(Which::OtherBucket)
         } else {
-            [(&self.a.key_arn, Which::KeyA), (&self.b.key_arn, Which::KeyB), (&OTHER_KEY.to_owned(), Which::OtherKey)]
+            [(self.a.key_arn.as_str(), Which::KeyA), (&self.b.key_arn, Which::KeyB), (OTHER_KEY, Which::OtherKey)]
                 .into_iter()
                 .find_map(|(arn, which)| (arn == resource).then_some(which))
         };
