@@ -74,6 +74,7 @@ enum Part {
     Value(String, String, String),
 }
 
+/// The first half of `Key/Administer`.
 fn kind(which: Which) -> &'static str {
     match which {
         Which::KeyA | Which::KeyB => "Key",
@@ -83,11 +84,6 @@ fn kind(which: Which) -> &'static str {
         Which::Boundary => "Boundary",
         Which::OtherKey | Which::OtherBucket => "Other",
     }
-}
-
-/// `Key/Administer`: the kind of document, and the statement.
-fn name(world: &World, which: Which, statement: &Statement) -> String {
-    format!("{}/{}", kind(which), world.label(&statement.sid))
 }
 
 /// Members of a list that has more than one.
@@ -131,46 +127,67 @@ fn less(statement: &mut Statement, part: &Part) {
     }
 }
 
+/// A scenario with the names of all its statements, and the documents that have a say in each row.
+#[derive(Clone)]
+struct Named {
+    scenario: Scenario,
+    names: Vec<(Which, usize, String)>,
+    consulted: Vec<BTreeSet<Which>>,
+}
+
+fn named(scenario: Scenario) -> Named {
+    let statements = |which| scenario.world.documents[&which].statements.iter().enumerate();
+    let names = OURS.iter().flat_map(|which| {
+        statements(*which).map(|(at, s)| (*which, at, format!("{}/{}", kind(*which), scenario.world.label(&s.sid))))
+    });
+    let names = names.collect();
+    let consulted = scenario.rows.iter().map(|row| scenario.world.consulted(&row.question)).collect();
+    Named { names, consulted, scenario }
+}
+
 /// The world without these parts, in every document of the kind; `None` if it has none of them.
-fn without(world: &World, gone: &[(String, Part)]) -> Option<World> {
-    let mut less_world = world.clone();
-    for which in OURS {
-        let document = less_world.documents.get_mut(&which).unwrap();
-        document.statements.retain(|s| !gone.contains(&(name(world, which, s), Part::Statement)));
-        for statement in &mut document.statements {
-            let name = name(world, which, statement);
-            gone.iter().filter(|(n, _)| *n == name).for_each(|(_, part)| less(statement, part));
-        }
+fn without(Named { scenario, names, .. }: &Named, gone: &[(String, Part)]) -> Option<World> {
+    let hits: Vec<_> = names
+        .iter()
+        .flat_map(|n| gone.iter().filter(|(name, _)| *name == n.2).map(move |(_, part)| (n, part)))
+        .collect();
+    if hits.is_empty() {
+        return None;
     }
-    (less_world.documents != world.documents).then_some(less_world)
+    let mut world = scenario.world.clone();
+    // From the end, so that positions hold.
+    for ((which, at, _), part) in hits.into_iter().rev() {
+        let statements = &mut world.documents.get_mut(which).unwrap().statements;
+        if *part == Part::Statement { _ = statements.remove(*at) } else { less(&mut statements[*at], part) }
+    }
+    Some(world)
 }
 
 /// True if a verdict of these scenarios changes without the parts.
-fn noticed(scenarios: &[Scenario], gone: &[(String, Part)]) -> bool {
-    scenarios.iter().any(|scenario| {
-        without(&scenario.world, gone).is_some_and(|world| scenario.rows.iter().any(|row| !row.verdict_holds(&world)))
+fn noticed(scenarios: &[Named], gone: &[(String, Part)]) -> bool {
+    scenarios.iter().any(|named| {
+        let Some(world) = without(named, gone) else { return false };
+        let changed = |which: &Which| world.documents[which] != named.scenario.world.documents[which];
+        let changed: BTreeSet<Which> = OURS.into_iter().filter(changed).collect();
+        let rows = named.scenario.rows.iter().zip(&named.consulted);
+        rows.filter(|(_, consulted)| !consulted.is_disjoint(&changed)).any(|(row, _)| !row.verdict_holds(&world))
     })
 }
 
-fn as_written() -> Vec<Scenario> {
+fn as_written() -> Vec<Named> {
     // The federation pin only adds Denies; one world with it is enough to see that they are needed.
     let mut table = table::scenarios();
     let mut pinned = 0;
     table.retain(|s| !s.world.case.pin || std::mem::replace(&mut pinned, 1) == 0);
-    [table, further::scenarios(), vec![operator::scenario()]].concat()
+    [table, further::scenarios(), vec![operator::scenario()]].concat().into_iter().map(named).collect()
 }
 
-fn all_parts(scenarios: &[Scenario]) -> BTreeSet<(String, Part)> {
-    let mut all = BTreeSet::new();
-    for Scenario { world, .. } in scenarios {
-        for which in OURS {
-            for statement in &world.documents[&which].statements {
-                let name = name(world, which, statement);
-                all.extend(parts_of(statement).into_iter().map(|part| (name.clone(), part)));
-            }
-        }
-    }
-    all
+fn all_parts(scenarios: &[Named]) -> BTreeSet<(String, Part)> {
+    let of = |Named { scenario, names, .. }: &Named| -> Vec<(String, Part)> {
+        let statement = |which, at: usize| &scenario.world.documents[which].statements[at];
+        names.iter().flat_map(|(w, at, n)| parts_of(statement(w, *at)).into_iter().map(|p| (n.clone(), p))).collect()
+    };
+    scenarios.iter().flat_map(of).collect()
 }
 
 /// Name of a part, as in the lists above.
@@ -192,7 +209,7 @@ fn is_second_layer(part: &str) -> bool {
 
 #[test]
 fn every_part_of_every_document_is_needed() {
-    let (main, edited) = (as_written(), edited::scenarios());
+    let (main, edited) = (as_written(), edited::scenarios().into_iter().map(named).collect::<Vec<_>>());
     let both = [main.clone(), edited.clone()].concat();
     let parts = all_parts(&main);
     let by_text = |text_of: &str| parts.iter().find(|p| text(p) == text_of).expect(text_of).clone();

@@ -360,11 +360,12 @@ impl World {
         refused.unwrap_or(Outcome::Allowed)
     }
 
-    fn judge_one(&self, ask: &Ask) -> Verdict {
+    /// Bucket policy or key policy that a request meets.
+    fn resource_policy(&self, ask: &Ask) -> Option<Which> {
         let resource = &ask.request.resource;
         let of =
             |bucket: &str| resource.strip_prefix(bucket).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let which = if of(&self.a.bucket_arn) {
+        if of(&self.a.bucket_arn) {
             Some(Which::BucketA)
         } else if of(&self.b.bucket_arn) {
             Some(Which::BucketB)
@@ -374,7 +375,22 @@ impl World {
             [(self.a.key_arn.as_str(), Which::KeyA), (&self.b.key_arn, Which::KeyB), (OTHER_KEY, Which::OtherKey)]
                 .into_iter()
                 .find_map(|(arn, which)| (arn == resource).then_some(which))
+        }
+    }
+
+    /// Documents that have a say in a question.
+    pub fn consulted(&self, question: &Question) -> BTreeSet<Which> {
+        let of = |ask: &Ask| -> Vec<Which> {
+            let identity = self.identity(ask.who);
+            let has = |which: &Which| identity.iter().any(|d| std::ptr::eq(*d, &self.documents[which]));
+            let boundary = Self::has_boundary(ask.who).then_some(Which::Boundary);
+            OURS.into_iter().filter(has).chain(boundary).chain(self.resource_policy(ask)).collect()
         };
+        question.iter().flat_map(of).collect()
+    }
+
+    fn judge_one(&self, ask: &Ask) -> Verdict {
+        let which = self.resource_policy(ask);
         let policies = Policies {
             identity: self.identity(ask.who),
             boundary: Self::has_boundary(ask.who).then(|| &self.documents[&Which::Boundary]),
