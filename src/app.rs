@@ -1,11 +1,35 @@
-//! The application: everything wired together.
+//! The composition root: everything wired together, and the order in which it starts and ends.
 
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::RunConfig;
+use crate::aws::clients::{Aws, Caller};
+use crate::aws::error::AwsError;
+use crate::aws::policies;
+use crate::bucket;
+use crate::cli::{Election, RunConfig};
+use crate::clock::Clock;
+use crate::domain::arn::{Place, partition_and_account};
+use crate::domain::installation::Installation;
+use crate::domain::tags;
+use crate::grant;
+use crate::k8s::events::Events;
+use crate::k8s::lease::{self, Lease, LeaseLost};
+use crate::k8s::watch::{Cache, RESYNC, watch, watch_namespaces};
 use crate::metrics::Metrics;
-use crate::server::{self, Health};
+use crate::reconcile::backoff::Backoff;
+use crate::reconcile::context::{Caches, Context, Queues, Roles};
+use crate::reconcile::queue::Queue;
+use crate::reconcile::wake::Waker;
+use crate::role;
+use crate::role::state::RoleKey;
+use crate::server::{self, Gate, Health};
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -18,25 +42,345 @@ pub enum AppError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The API server cannot be reached at all.
+    #[error("no way to the API server: {0}")]
+    Kubernetes(String),
+    /// A setting does not fit what AWS says.
+    #[error("{0}")]
+    Setup(String),
+    /// Another process leads; this one must not go on.
+    #[error(transparent)]
+    LeaseLost(#[from] LeaseLost),
 }
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
-/// If the listener or the signal handler cannot be set up.
+/// If it cannot start, or has lost its lease.
 pub async fn run(config: RunConfig) -> Result<(), AppError> {
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|source| AppError::Io { what: "signal handler", source })?;
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|source| AppError::Io { what: "listen address", source })?;
+    let client = Client::try_default().await.map_err(|e| AppError::Kubernetes(e.to_string()))?;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
     };
-    server::serve(listener, server::router(Health::default(), metrics), stop)
-        .await
-        .map_err(|source| AppError::Io { what: "server", source })
+    operate(config, client, crate::aws::http::https(), stop).await
+}
+
+/// Runs with these clients until `stop`. Dropping the future ends everything at once, as a crash would: nothing is spawned outside it.
+///
+/// # Errors
+/// If it cannot start, or has lost its lease.
+pub async fn operate(
+    config: RunConfig,
+    client: Client,
+    http: SharedHttpClient,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AppError> {
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let clock = Clock::new();
+    let aws = Aws::new(config.aws.clone(), http, clock.clone(), Some(Arc::new(metrics.clone()))).await;
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|source| AppError::Io { what: "listen address", source })?;
+    let stage = Stage::default();
+    let serve = server::serve(listener, server::router(stage.health(), metrics.clone()), std::future::pending());
+    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let work = async {
+        let lead = lead(&config, &client, &metrics);
+        let lease = tokio::select! {
+            lease = lead => lease,
+            () = wait_for(stopped.clone()) => return Ok(()),
+        };
+        stage.leading.get_or_init(|| ());
+        let operator = work(&config, client.clone(), aws, clock, metrics.clone(), &stage, stopped.clone());
+        let Some(lease) = lease else { return operator.await };
+        let result = tokio::select! {
+            result = operator => result,
+            lost = lease.hold() => return Err(lost.into()),
+        };
+        lease.release().await;
+        metrics.leader(&lease_name(&config), false);
+        result
+    };
+    let stop = async {
+        stop.await;
+        tracing::info!("stopping: the passes in hand are finished first");
+        let _ = stopping.send(true);
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        result = work => result,
+        result = serve => result.map_err(|source| AppError::Io { what: "server", source }),
+        _ = stop => Ok(()),
+    }
+}
+
+async fn wait_for(mut stopped: tokio::sync::watch::Receiver<bool>) {
+    // An error means that the sender is gone, so that nobody will ever stop us.
+    if stopped.wait_for(|s| *s).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn lease_name(config: &RunConfig) -> String {
+    config.election.as_ref().map(|e| e.name.clone()).unwrap_or_default()
+}
+
+async fn lead(config: &RunConfig, client: &Client, metrics: &Metrics) -> Option<Lease> {
+    let Election { namespace, name } = config.election.as_ref()?;
+    metrics.leader(name, false);
+    let lease = lease::acquire(client.clone(), namespace, name, &config.identity, lease::Settings::default()).await;
+    metrics.leader(name, true);
+    tracing::info!(lease = name, identity = config.identity, "leading");
+    Some(lease)
+}
+
+/// How far the start has come, for `/readyz` and `/livez`.
+#[derive(Clone, Default)]
+struct Stage {
+    leading: Arc<OnceLock<()>>,
+    caches: Arc<OnceLock<Caches>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Stage {
+    fn say(&self, text: Option<String>) {
+        *crate::reconcile::context::lock(&self.trouble) = text;
+    }
+
+    fn health(&self) -> Health {
+        let (caches, trouble) = (Arc::clone(&self.caches), Arc::clone(&self.trouble));
+        let leading = Arc::clone(&self.leading);
+        let live = Arc::clone(&self.caches);
+        // A standby is ready: it takes over when the leader goes, and a rollout must not wait for that.
+        let standby = move || leading.get().is_none();
+        let ready = Gate::new("caches", move || {
+            if standby() {
+                return Ok(());
+            }
+            if let Some(text) = crate::reconcile::context::lock(&trouble).clone() {
+                return Err(text);
+            }
+            match caches.get() {
+                Some(c) if synced(c) => Ok(()),
+                Some(_) => Err("not everything was listed yet; are the CRDs installed?".into()),
+                None => Err("starting".into()),
+            }
+        });
+        let watches = Gate::new("watches", move || match live.get() {
+            Some(c) if oldest(c) > RESYNC * 3 => Err("a watch has been silent for too long".into()),
+            _ => Ok(()),
+        });
+        Health { live: vec![watches], ready: vec![ready] }
+    }
+}
+
+fn synced(c: &Caches) -> bool {
+    c.buckets.is_synced() && c.grants.is_synced() && c.service_accounts.is_synced() && c.namespaces.is_synced()
+}
+
+fn oldest(c: &Caches) -> Duration {
+    let seen = [c.buckets.last_seen(), c.grants.last_seen(), c.service_accounts.last_seen(), c.namespaces.last_seen()];
+    seen.into_iter().map(|at| at.elapsed()).max().unwrap_or_default()
+}
+
+/// Starts watches and queues, and works until `stopped`.
+async fn work(
+    config: &RunConfig,
+    client: Client,
+    aws: Aws,
+    clock: Clock,
+    metrics: Metrics,
+    stage: &Stage,
+    stopped: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), AppError> {
+    let install = tokio::select! {
+        install = installation(config, &aws, stage) => install?,
+        () = wait_for(stopped.clone()) => return Ok(()),
+    };
+    let queues = Queues {
+        buckets: Queue::new(metrics.queue("securebucket", config.workers)),
+        roles: Queue::new(metrics.queue("role", config.workers)),
+        grants: Queue::new(metrics.queue("decryptgrant", config.workers)),
+    };
+    let dropped = metrics.clone();
+    let (events, publish) = Events::new(client.clone(), &config.identity, move || dropped.event_dropped());
+    let (caches, watches) = watches(&client, &config.watch_namespaces, &queues);
+    let _ = stage.caches.set(caches.clone());
+    let ctx = Arc::new(Context {
+        install,
+        aws,
+        client,
+        clock,
+        events,
+        metrics,
+        caches,
+        queues,
+        roles: Roles::default(),
+        clean_since: role::evidence::CleanSince::default(),
+        bucket_backoff: Backoff::default(),
+        role_backoff: Backoff::default(),
+        grant_backoff: Backoff::default(),
+        settled: Mutex::default(),
+        quiet: Mutex::default(),
+        told: Mutex::default(),
+    });
+    let passes = passes(Arc::clone(&ctx), config.workers, stopped);
+    tokio::select! {
+        () = passes => Ok(()),
+        _ = watches => Ok(()),
+        () = publish => Ok(()),
+    }
+}
+
+/// Runs the queues, once everything has been listed, until `stopped`; then finishes what is in hand.
+async fn passes(ctx: Arc<Context>, workers: usize, stopped: tokio::sync::watch::Receiver<bool>) {
+    let ready = async {
+        while !synced(&ctx.caches) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        left_behind(&ctx).await;
+    };
+    tokio::select! {
+        () = ready => {}
+        () = wait_for(stopped.clone()) => return,
+    }
+    tracing::info!(cluster = ctx.install.cluster, place = %ctx.install.place, "working");
+    let (b, r, g) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
+    let buckets = ctx.queues.buckets.run(workers, move |key| {
+        let ctx = Arc::clone(&b);
+        async move { bucket::driver::reconcile(&ctx, key).await }
+    });
+    let roles = ctx.queues.roles.run(workers, move |key| {
+        let ctx = Arc::clone(&r);
+        async move { role::driver::reconcile(&ctx, key).await }
+    });
+    let grants = ctx.queues.grants.run(workers, move |key| {
+        let ctx = Arc::clone(&g);
+        async move { grant::driver::reconcile(&ctx, key).await }
+    });
+    let close = async {
+        wait_for(stopped).await;
+        ctx.queues.buckets.close();
+        ctx.queues.roles.close();
+        ctx.queues.grants.close();
+        // Events of the last passes are written by the task beside this one.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = async { tokio::join!(buckets, roles, grants) } => {}
+        () = close => {}
+    }
+}
+
+/// Roles of this cluster in AWS that no object speaks of any more: a Deny in one is the list of what is still to be revoked.
+async fn left_behind(ctx: &Context) {
+    let iam = ctx.aws.iam();
+    let names = match iam.list_roles(&ctx.install.role_path()).await {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::warn!(%error, "the roles of this cluster cannot be listed; roles that no object speaks of are not looked after");
+            return;
+        }
+    };
+    for name in names {
+        let Ok(head) = iam.role(&name).await else { continue };
+        if let (Some(namespace), Some(service_account)) =
+            (head.tags.get(tags::NAMESPACE), head.tags.get(tags::SERVICE_ACCOUNT))
+        {
+            ctx.queues
+                .roles
+                .add_now(RoleKey { namespace: namespace.clone(), service_account: service_account.clone() });
+        }
+    }
+}
+
+type Watches = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn watches(client: &Client, namespaces: &[String], queues: &Queues) -> (Caches, Watches) {
+    let waker = Waker::new(queues.clone());
+    // Handlers look into each other's caches, which exist only once all watches do.
+    let late: Arc<OnceLock<(Cache<_>, Cache<_>)>> = Arc::default();
+    let (w, l) = (waker.clone(), Arc::clone(&late));
+    let (buckets, a) = watch(client, namespaces, move |event| {
+        if let Some((_, grants)) = l.get() {
+            w.bucket(&event, grants);
+        }
+    });
+    let w = waker.clone();
+    let (grants, b) = watch(client, namespaces, move |event| w.grant(&event));
+    let _ = late.set((buckets.clone(), grants.clone()));
+    let (w, l) = (waker.clone(), Arc::clone(&late));
+    let (service_accounts, c) = watch(client, namespaces, move |event| {
+        if let Some((buckets, grants)) = l.get() {
+            w.service_account(&event, buckets, grants);
+        }
+    });
+    let (namespaces, d) = watch_namespaces(client, namespaces, move |event| {
+        if let Some((buckets, _)) = late.get() {
+            waker.namespace(&event, buckets);
+        }
+    });
+    let all = Box::pin(async move {
+        tokio::join!(a, b, c, d);
+    });
+    (Caches { buckets, grants, service_accounts, namespaces }, all)
+}
+
+/// Asks AWS who and where we are, until it answers, and checks that the setting is safe to work in.
+async fn installation(config: &RunConfig, aws: &Aws, stage: &Stage) -> Result<Installation, AppError> {
+    let caller = patiently(stage, || aws.identify()).await;
+    let Caller { account, arn } = caller;
+    let partition = partition_and_account(&arn).map_or("aws", |(partition, _)| partition).to_owned();
+    let place = Place { partition, account, region: config.aws.region.clone() };
+    let role = config.aws.role_arn.clone().or_else(|| role_of_session(&place, &arn));
+    let Some(role) = role else {
+        return Err(AppError::Setup(format!(
+            "AWS says that we are {arn}, which is no role: run under a role of your own, given by --aws-role-arn"
+        )));
+    };
+    let install = config.installation(place, role);
+    if install.operator_role.contains(&format!(":role{}", install.role_path())) {
+        return Err(AppError::Setup(format!(
+            "the operator's role {} lies under the path {} of the workload roles, so it could write itself: move it elsewhere",
+            install.operator_role,
+            install.role_path()
+        )));
+    }
+    let iam = aws.iam();
+    let found = patiently(stage, || iam.managed_policy(&install.boundary)).await;
+    let wanted = policies::boundary(&install);
+    if !found.same_as(&wanted) {
+        return Err(AppError::Setup(format!(
+            "the permissions boundary {} differs from what this version needs: put the output of `securebucket policy boundary --cluster {} --account {}` there",
+            install.boundary, install.cluster, install.place.account
+        )));
+    }
+    stage.say(None);
+    Ok(install)
+}
+
+/// `arn:aws:sts::<account>:assumed-role/<name>/<session>` → the role, if it has no path of its own.
+fn role_of_session(place: &Place, arn: &str) -> Option<String> {
+    let name = arn.split(":assumed-role/").nth(1)?.split('/').next()?;
+    Some(place.role("/", name))
+}
+
+/// Tries until it succeeds: AWS may be away at start, and a policy may come after us.
+async fn patiently<T, F: Future<Output = Result<T, AwsError>>>(stage: &Stage, attempt: impl Fn() -> F) -> T {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                tracing::warn!(%error, "cannot start yet");
+                stage.say(Some(error.to_string()));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(30));
+            }
+        }
+    }
 }

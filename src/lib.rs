@@ -6,9 +6,9 @@ pub mod app;
 pub mod aws;
 pub mod bucket;
 #[cfg(feature = "operator")]
-pub mod clock;
-#[cfg(feature = "operator")]
 pub mod cli;
+#[cfg(feature = "operator")]
+pub mod clock;
 pub mod domain;
 pub mod grant;
 #[cfg(feature = "operator")]

@@ -198,6 +198,9 @@ pub struct SecureBucketStatus {
     /// ARN of the bucket, written when it has been created or taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket_arn: Option<String>,
+    /// When bucket and key were first read back complete (RFC 3339), written once. Before it nobody gets access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned_at: Option<String>,
     /// ARN of the dedicated KMS key, written once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_arn: Option<String>,

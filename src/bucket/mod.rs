@@ -1,4 +1,20 @@
-//! The SecureBucket slice.
+//! The SecureBucket slice: key, bucket and their policies. Data and decisions are pure; `observe`, `execute`, `driver`, `access` and `release`
+//! do I/O.
 
+#[cfg(feature = "operator")]
+pub mod access;
+pub mod action;
+pub mod desired;
+#[cfg(feature = "operator")]
+pub mod driver;
+#[cfg(feature = "operator")]
+pub mod execute;
+#[cfg(feature = "operator")]
+pub mod observe;
 pub mod observed;
+pub mod plan;
 pub mod policies;
+pub mod profile;
+#[cfg(feature = "operator")]
+pub mod release;
+pub mod status;

@@ -39,7 +39,7 @@ pub struct Timing {
     pub grant_ceiling: Duration,
     /// How long a changed role policy needs to be known to all of AWS before anything is built on it (IAM: eventually consistent).
     pub policy_propagation: Duration,
-    /// The same for a new role. CreateGrant refuses a role that KMS does not know yet.
+    /// The same for a role or key that is new: CreateGrant refuses a role that KMS does not know yet, and a new key may be missing from lists.
     pub role_propagation: Duration,
     /// How long `ListGrants` must have been clean before the Deny of an ended grant may leave ("usually less than five minutes": KMS API).
     pub evidence_wait: Duration,
@@ -96,5 +96,34 @@ impl Installation {
     /// True if buckets may be in this region.
     pub fn serves(&self, region: &str) -> bool {
         self.place.region == region || self.regions.iter().any(|r| r == region)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The setting of the worked example in docs/concepts.md.
+    pub(crate) fn installation() -> Installation {
+        Installation {
+            cluster: "c1".into(),
+            place: Place { partition: "aws".into(), account: "111122223333".into(), region: "eu-west-1".into() },
+            regions: Vec::new(),
+            bucket_prefix: "c1".into(),
+            operator_role: "arn:aws:iam::111122223333:role/securebucket-operator".into(),
+            break_glass_role: Some("arn:aws:iam::111122223333:role/BreakGlass".into()),
+            oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
+            boundary: "arn:aws:iam::111122223333:policy/securebucket-c1-boundary".into(),
+            pin_federation: false,
+            timing: Timing::default(),
+        }
+    }
+
+    #[test]
+    fn the_operator_is_no_workload() {
+        let install = installation();
+        assert!(!install.operator_role.contains(&install.role_path()));
+        assert!(install.serves("eu-west-1") && !install.serves("eu-west-2"));
+        assert_eq!(install.administrators().len(), 3);
     }
 }

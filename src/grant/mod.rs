@@ -1,1 +1,11 @@
-//! The DecryptGrant slice.
+//! The DecryptGrant slice: from a request to the proof that nothing of it is left.
+
+pub mod decide;
+#[cfg(feature = "operator")]
+pub mod driver;
+#[cfg(feature = "operator")]
+pub mod observe;
+pub mod status;
+#[cfg(feature = "operator")]
+pub mod tell;
+pub mod terms;

@@ -19,17 +19,26 @@ pub(crate) struct Seen {
     pub(crate) body: Value,
 }
 
-/// An answer.
-pub(crate) struct Answer(u16, Value);
+/// An answer; `None` for one that never comes.
+pub(crate) struct Answer(Option<(u16, Value)>);
 
 impl Answer {
     pub(crate) fn ok(body: Value) -> Self {
-        Self(200, body)
+        Self(Some((200, body)))
     }
 
     pub(crate) fn status(code: u16, reason: &str) -> Self {
         let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
-        Self(code, body)
+        Self(Some((code, body)))
+    }
+
+    /// No body: a watch that ends at once.
+    pub(crate) fn empty() -> Self {
+        Self(Some((200, Value::Null)))
+    }
+
+    pub(crate) fn never() -> Self {
+        Self(None)
     }
 }
 
@@ -75,9 +84,10 @@ pub(crate) fn server(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -
                 accept: header("accept"),
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             };
-            let Answer(code, body) = answer(&seen);
+            let answer = answer(&seen);
             log.0.lock().unwrap().push(seen);
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            let Some((code, body)) = answer.0 else { return std::future::pending().await };
+            let body = if body.is_null() { Body::empty() } else { Body::from(serde_json::to_vec(&body).unwrap()) };
             Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap())
         }
     });

@@ -6,3 +6,5 @@ pub mod context;
 pub mod outcome;
 #[cfg(feature = "operator")]
 pub mod queue;
+#[cfg(feature = "operator")]
+pub mod wake;

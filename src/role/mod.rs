@@ -1,4 +1,13 @@
-//! The workload role slice: one role per ServiceAccount, one writer.
+//! The workload role slice: one role per ServiceAccount, one writer, one inline policy.
 
+pub mod desired;
 pub mod document;
+#[cfg(feature = "operator")]
+pub mod driver;
+#[cfg(feature = "operator")]
+pub mod evidence;
+#[cfg(feature = "operator")]
+pub mod observe;
 pub mod observed;
+pub mod plan;
+pub mod state;

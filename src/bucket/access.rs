@@ -1,0 +1,120 @@
+//! The duties of a SecureBucket as its status and its ConfigMaps show them. Roles are written elsewhere (`role/`); here they are looked at.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+
+use super::desired::{Desired, entry_prefixes};
+use super::profile::{access_config_map, profile};
+use crate::api::SecureBucket;
+use crate::api::condition::{is_true, types};
+use crate::api::secure_bucket::{AccessEntry, AccessStatus, SecureBucketStatus};
+use crate::grant::terms::target;
+use crate::k8s::configmap;
+use crate::reconcile::context::Context;
+use crate::reconcile::outcome::PassError;
+use crate::role::state::{Problem, RoleKey};
+
+/// Roles that this SecureBucket has anything to do with.
+pub fn role_keys(bucket: &SecureBucket) -> BTreeSet<RoleKey> {
+    let namespace = bucket.namespace().unwrap_or_default();
+    let declared = bucket.spec.access.iter().map(|a| a.service_account_ref.name.clone());
+    let before = bucket.status.iter().flat_map(|s| s.access.iter().map(|a| a.service_account.clone()));
+    declared.chain(before).map(|service_account| RoleKey { namespace: namespace.clone(), service_account }).collect()
+}
+
+/// Asks the roles of the bucket for the declared state, responders' restrictions included.
+pub fn obey(ctx: &Context, bucket: &SecureBucket) {
+    for key in role_keys(bucket) {
+        ctx.roles.ask_to_obey(&key);
+        ctx.queues.roles.add_now(key);
+    }
+}
+
+/// One entry per duty, and what keeps it from being in force.
+pub fn statuses(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Vec<(AccessStatus, Option<Problem>)> {
+    if bucket.metadata.deletion_timestamp.is_some() {
+        return Vec::new();
+    }
+    bucket.spec.access.iter().map(|entry| status_of(ctx, bucket, desired, entry)).collect()
+}
+
+fn status_of(
+    ctx: &Context,
+    bucket: &SecureBucket,
+    desired: &Desired,
+    entry: &AccessEntry,
+) -> (AccessStatus, Option<Problem>) {
+    let namespace = &desired.names.namespace;
+    let account = &entry.service_account_ref.name;
+    let key = RoleKey { namespace: namespace.clone(), service_account: account.clone() };
+    let uid = ctx.service_account_uid(namespace, account);
+    let role = ctx.roles.get(&key);
+    let problem = if uid.is_none() {
+        let message =
+            format!("serviceAccountRef.name: there is no ServiceAccount {account} in namespace {namespace}; create it");
+        Some(Problem::stalled("ServiceAccountNotFound", message))
+    } else if let Some(problem) = role.as_ref().and_then(|r| r.problem.clone()) {
+        Some(problem)
+    } else if role.as_ref().is_some_and(|r| r.duties.contains(&desired.names.identity)) {
+        role.and_then(|r| r.restricted.first().cloned()).map(|message| Problem::passing("Restricted", message))
+    } else {
+        Some(Problem::passing("Progressing", format!("the role of {account} is being written")))
+    };
+    let recorded =
+        bucket.status.iter().flat_map(|s| &s.access).find(|a| a.name == entry.name && a.service_account == *account);
+    let status = AccessStatus {
+        name: entry.name.clone(),
+        duty: entry.duty,
+        service_account: account.clone(),
+        service_account_uid: recorded.and_then(|a| a.service_account_uid.clone()).or(uid),
+        role_arn: ctx.install.role_arn(namespace, account),
+        state: problem.as_ref().map_or("InForce".into(), |p| p.reason.clone()),
+    };
+    (status, problem)
+}
+
+/// Grants on this bucket that let somebody read now.
+pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
+    let all = ctx.caches.grants.list();
+    let name = bucket.name_any();
+    let namespace = bucket.namespace().unwrap_or_default();
+    let active = all.iter().filter(|g| {
+        let target = target(g);
+        target.name == name
+            && target.namespace == namespace
+            && g.status.as_ref().is_some_and(|s| is_true(&s.conditions, types::ACTIVE))
+    });
+    i32::try_from(active.count()).unwrap_or(i32::MAX)
+}
+
+/// Writes one ConfigMap per duty, and removes those of entries that are gone.
+///
+/// # Errors
+/// If the API server refuses. A ConfigMap of that name that is not ours is left, and said so.
+pub async fn profiles(
+    ctx: &Context,
+    bucket: &SecureBucket,
+    desired: &Desired,
+    before: &SecureBucketStatus,
+) -> Result<(), PassError> {
+    let name = bucket.name_any();
+    let status = bucket.status.clone().unwrap_or_default();
+    let entries: &[AccessEntry] = if bucket.metadata.deletion_timestamp.is_some() { &[] } else { &bucket.spec.access };
+    for gone in before.access.iter().filter(|a| !entries.iter().any(|e| e.name == a.name)) {
+        if let Err(e) = configmap::delete(&ctx.client, bucket, &access_config_map(&name, &gone.name)).await {
+            tracing::warn!(object = %name, error = %e, "ConfigMap not deleted");
+        }
+    }
+    let (Some(_), Some(key_arn)) = (&status.provisioned_at, &status.key_arn) else { return Ok(()) };
+    for entry in entries {
+        let role = ctx.install.role_arn(&desired.names.namespace, &entry.service_account_ref.name);
+        let prefixes = entry_prefixes(entry).ok().flatten().map(|p| p.to_string()).unwrap_or_default();
+        let data = profile(&desired.names.place, &desired.names.bucket, key_arn, &role, &prefixes, &name);
+        if let Err(e) = configmap::apply(&ctx.client, bucket, &access_config_map(&name, &entry.name), data).await {
+            let note = e.to_string();
+            ctx.event_once(bucket, crate::k8s::events::Reason::Stalled, "ApplyConfigMap", note);
+        }
+    }
+    Ok(())
+}

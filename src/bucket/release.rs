@@ -1,0 +1,99 @@
+//! Deletion of a SecureBucket under `Retain`: workload access out, proved; bucket, key, data and marks stay.
+
+use kube::{Api, ResourceExt};
+
+use super::access;
+use super::action::Facet;
+use super::plan::Plan;
+use super::profile::access_config_map;
+use crate::api::{BUCKET_FINALIZER, SecureBucket};
+use crate::aws::error::AwsError;
+use crate::domain::identity::kms_grant_prefix;
+use crate::grant::terms::target;
+use crate::k8s::events::Reason;
+use crate::k8s::{configmap, finalizer};
+use crate::reconcile::context::{Context, ObjectKey};
+use crate::reconcile::outcome::PassError;
+use crate::reconcile::queue::Next;
+
+/// What still gives access, in words; `None` when all is out and was read back.
+///
+/// # Errors
+/// If the KMS grants cannot be listed.
+pub async fn waits_for(
+    ctx: &Context,
+    bucket: &SecureBucket,
+    plan: &Plan,
+    failures: &[(Facet, AwsError)],
+) -> Result<Option<String>, PassError> {
+    let status = bucket.status.clone().unwrap_or_default();
+    let identity = status.identity.clone().unwrap_or_default();
+    for key in access::role_keys(bucket) {
+        // No state yet means that the writer of roles has not looked since start: that is no proof of anything.
+        let out = ctx.roles.get(&key).is_some_and(|r| r.problem.is_none() && !r.duties.contains(&identity));
+        if !out {
+            ctx.queues.roles.add_now(key.clone());
+            return Ok(Some(format!(
+                "waiting until the role of ServiceAccount {} no longer has its duty",
+                key.service_account
+            )));
+        }
+    }
+    let key = ObjectKey::of(bucket);
+    let open = ctx.caches.grants.list().into_iter().find(|g| {
+        let target = target(g);
+        let status = g.status.as_ref();
+        target.namespace == key.namespace
+            && target.name == key.name
+            && status.is_some_and(|s| s.expires_at.is_some() && s.removal.is_none())
+    });
+    if let Some(grant) = open {
+        ctx.queues.grants.add_now(ObjectKey::of(&*grant));
+        return Ok(Some(format!("waiting until DecryptGrant {} is removed from AWS", ObjectKey::of(&*grant))));
+    }
+    if !plan.in_sync() || !failures.is_empty() {
+        // What needs somebody is said by the conditions; a bucket or key that is not ours is let go of.
+        return Ok(if ours(plan) { Some("waiting until key and bucket are as declared".into()) } else { None });
+    }
+    if let Some(arn) = &status.key_arn {
+        let place = ctx.install.place_in(status.region.as_deref().unwrap_or(&ctx.install.place.region));
+        let grants = ctx.aws.kms(&place).list_grants(arn).await?;
+        let prefix = kms_grant_prefix(&ctx.install.cluster);
+        if grants.iter().any(|g| g.name.as_deref().is_some_and(|n| n.starts_with(&prefix))) {
+            return Ok(Some("waiting until the last KMS grant on the key is gone".into()));
+        }
+    }
+    Ok(None)
+}
+
+/// False if nothing in AWS is this object's: the name was taken, or key or bucket are somebody else's or gone.
+fn ours(plan: &Plan) -> bool {
+    let elsewhere = ["BucketNameTaken", "BucketGone", "KeyGone", "OwnedByAnother", "KeyPendingDeletion", "KeyDisabled"];
+    let blocked = plan.blocked.iter().any(|b| elsewhere.contains(&b.reason));
+    !blocked || !plan.actions.is_empty() || !plan.unreadable.is_empty()
+}
+
+/// Removes what the object has in the cluster, then the finalizer.
+///
+/// # Errors
+/// If the API server refuses.
+pub async fn finish(ctx: &Context, api: &Api<SecureBucket>, bucket: &SecureBucket) -> Result<Next, PassError> {
+    let name = bucket.name_any();
+    let recorded = bucket.status.iter().flat_map(|s| s.access.iter().map(|a| a.name.clone()));
+    for entry in bucket.spec.access.iter().map(|a| a.name.clone()).chain(recorded) {
+        if let Err(e) = configmap::delete(&ctx.client, bucket, &access_config_map(&name, &entry)).await {
+            tracing::warn!(object = %name, error = %e, "ConfigMap not deleted");
+        }
+    }
+    let status = bucket.status.clone().unwrap_or_default();
+    let retained = match (&status.bucket_arn, &status.key_arn) {
+        (Some(bucket), Some(key)) => {
+            format!("bucket {bucket} and key {key} stay; apply the same object again to take them back")
+        }
+        _ => "nothing was made in AWS".to_owned(),
+    };
+    ctx.event(bucket, Reason::BucketRetained, "Release", retained);
+    finalizer::remove(api, bucket, BUCKET_FINALIZER).await?;
+    ctx.bucket_backoff.reset(&ObjectKey::of(bucket));
+    Ok(Next::Done)
+}

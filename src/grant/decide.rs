@@ -1,0 +1,412 @@
+//! The life of a DecryptGrant as one pure function: from what is known to the next step.
+//!
+//! Every step that touches AWS follows from something that status already says, so that a crash at any point continues where it stopped:
+//! terms → approval → window (`expiresAt`) → role policy → KMS grant → its id → end → removal → finalizer.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::terms::{check, resolve, target};
+use crate::api::condition::{is_true, types};
+use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
+use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
+use crate::aws::error::Seen;
+use crate::bucket::desired::{grant_namespaces, max_duration};
+use crate::domain::identity::kms_grant_name;
+use crate::domain::installation::Installation;
+use crate::domain::policy::Document;
+use crate::domain::time::{after, parse_instant};
+use crate::role::desired::{bucket_ref, open_grant};
+use crate::role::document::{carries, window_absent};
+use crate::role::observed::ObservedGrant;
+use crate::role::state::{Problem, RoleState};
+
+/// Local clock and AWS may differ by this much before issuing stops.
+pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
+
+/// What was looked up in AWS for this grant, in one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The role's unique id and its document; absent if there is no role.
+    pub role: Seen<(String, Option<Document>)>,
+    /// KMS grants on the key whose name is this grant's, or whose id is the recorded one.
+    pub kms: Seen<Vec<ObservedGrant>>,
+}
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The grant, fresh from the API server.
+    pub grant: &'a DecryptGrant,
+    /// The SecureBucket that it names, if there is one.
+    pub bucket: Option<&'a SecureBucket>,
+    /// Uid of the ServiceAccount that it names, if there is one.
+    pub service_account_uid: Option<&'a str>,
+    /// State of the role as its writer last left it.
+    pub role: Option<&'a RoleState>,
+    /// What was looked up in AWS; `None` if it was not looked yet.
+    pub looked: Option<&'a Looked>,
+    /// Another open grant of the same ServiceAccount on the same bucket with the same end shares this one's statement.
+    pub shares_window: bool,
+    /// AWS's clock.
+    pub now: Timestamp,
+    /// Local clock minus AWS's, if known.
+    pub skew: Option<SignedDuration>,
+}
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Add our finalizer, before anything else.
+    AddFinalizer,
+    /// Write the resolved terms to status.
+    Resolve(ResolvedTerms),
+    /// Approved by the bucket's own policy.
+    Approve,
+    /// Look at role and KMS grants in AWS.
+    Look,
+    /// Start the clock: write `activatedAt` and `expiresAt`.
+    Activate,
+    /// Write name and role id of the KMS grant, before the call.
+    Name {
+        /// Name.
+        name: String,
+        /// Unique id of the role.
+        role_id: String,
+    },
+    /// CreateGrant.
+    Issue,
+    /// Write the KMS grant's id and `usableBy`.
+    RecordIssued {
+        /// Id.
+        id: String,
+    },
+    /// Write the end.
+    End {
+        /// Why.
+        reason: EndReason,
+        /// In words.
+        message: String,
+    },
+    /// RevokeGrant.
+    Revoke {
+        /// Ids.
+        ids: Vec<String>,
+    },
+    /// Write the proof of removal.
+    RecordRemoval {
+        /// What was read.
+        evidence: String,
+    },
+    /// Remove our finalizer.
+    RemoveFinalizer,
+    /// Nothing to do now; something is in the way or has to be waited for.
+    Wait {
+        /// What.
+        problem: Problem,
+        /// When to look again at the latest; `None`: when something changes, or at the next drift check.
+        until: Option<Timestamp>,
+    },
+    /// All is as it should be.
+    Settled,
+}
+
+fn wait(reason: &str, message: impl Into<String>) -> Step {
+    Step::Wait { problem: Problem::passing(reason, message), until: None }
+}
+
+fn stalled(reason: &str, message: impl Into<String>) -> Step {
+    Step::Wait { problem: Problem::stalled(reason, message), until: None }
+}
+
+fn end(reason: EndReason, message: impl Into<String>) -> Step {
+    Step::End { reason, message: message.into() }
+}
+
+/// Decides.
+pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
+    let empty = DecryptGrantStatus::default();
+    let status = facts.grant.status.as_ref().unwrap_or(&empty);
+    let deleting = facts.grant.metadata.deletion_timestamp.is_some();
+    let held = facts.grant.metadata.finalizers.iter().flatten().any(|f| f == GRANT_FINALIZER);
+    if deleting && !held {
+        return Step::Settled;
+    }
+    if status.ended.is_some() {
+        return remove(facts, status, deleting);
+    }
+    match status.expires_at.as_deref().and_then(parse_instant) {
+        Some(expires_at) => run(facts, status, expires_at, install),
+        // Nothing is written to AWS before `expiresAt` is in status.
+        None if deleting => Step::RemoveFinalizer,
+        None if !held => Step::AddFinalizer,
+        None => prepare(facts, status, install),
+    }
+}
+
+/// Before the window: resolve, approve, activate.
+fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installation) -> Step {
+    let grant = facts.grant;
+    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+    let target = target(grant);
+    let consenting = facts.bucket.filter(|b| grant_namespaces(b).iter().any(|n| n == namespace));
+    let Some(bucket) = consenting else {
+        if status.resolved.is_some() {
+            return end(
+                EndReason::BucketGone,
+                format!("SecureBucket {target} is gone, or no longer lets this namespace ask"),
+            );
+        }
+        // Absent and refused read the same, so that nobody can find out names by asking.
+        return stalled(
+            "BucketNotAvailable",
+            format!(
+                "spec.bucketRef: there is no SecureBucket {target} that namespace {namespace} may ask for; its owner allows namespaces in spec.grants.allowedNamespaces"
+            ),
+        );
+    };
+    if bucket.metadata.deletion_timestamp.is_some() {
+        return end(EndReason::BucketGone, format!("SecureBucket {target} is being deleted"));
+    }
+    let account = &grant.spec.subject.service_account_ref.name;
+    if let Some(problem) = separation_of_duties(bucket, namespace, account) {
+        return Step::Wait { problem, until: None };
+    }
+    let max = match max_duration(bucket, install) {
+        Ok(max) => max,
+        Err(e) => return wait("WaitingForBucket", format!("SecureBucket {target}: {e}")),
+    };
+    let (duration, prefixes) = match check(grant, max, install) {
+        Ok(checked) => checked,
+        Err(message) => return stalled("InvalidSpec", message),
+    };
+    let bucket_status = bucket.status.clone().unwrap_or_default();
+    let usable = is_true(&bucket_status.conditions, types::KEY) && is_true(&bucket_status.conditions, types::POLICY);
+    let Some(reference) = bucket_ref(bucket, install).filter(|_| usable) else {
+        return wait("WaitingForBucket", format!("SecureBucket {target} is not ready"));
+    };
+    let Some(uid) = facts.service_account_uid else {
+        return stalled(
+            "ServiceAccountNotFound",
+            format!(
+                "spec.subject.serviceAccountRef.name: there is no ServiceAccount {account} in namespace {namespace}; create it"
+            ),
+        );
+    };
+    let bucket_uid = bucket.metadata.uid.clone().unwrap_or_default();
+    let terms = resolve(grant, &bucket_uid, &reference, uid, duration, &prefixes, install);
+    match &status.resolved {
+        None => return Step::Resolve(terms),
+        Some(before) if before.terms_hash != terms.terms_hash => {
+            return end(
+                EndReason::Denied,
+                "bucket or ServiceAccount were replaced since the request was made; create a new grant",
+            );
+        }
+        Some(_) => {}
+    }
+    if !is_true(&status.conditions, types::APPROVED) {
+        let approvals = bucket.spec.grants.as_ref().and_then(|g| g.approvals).unwrap_or(1);
+        if approvals > 0 {
+            let what = if approvals == 1 { "1 approval".to_owned() } else { format!("{approvals} approvals") };
+            return wait("AwaitingApproval", format!("awaiting {what} by an owner of SecureBucket {target}"));
+        }
+        return Step::Approve;
+    }
+    activate(facts)
+}
+
+fn activate(facts: &Facts<'_>) -> Step {
+    if facts.looked.is_none() {
+        // The clock of the window is the `Date` of an answer just received.
+        return Step::Look;
+    }
+    match facts.skew {
+        Some(skew) if skew.abs() > MAX_SKEW => stalled(
+            "ClockSkew",
+            format!(
+                "the operator's clock is {} s off from AWS's; nothing is issued until it is set right",
+                skew.as_secs()
+            ),
+        ),
+        _ => Step::Activate,
+    }
+}
+
+fn separation_of_duties(bucket: &SecureBucket, namespace: &str, account: &str) -> Option<Problem> {
+    let own = bucket.metadata.namespace.as_deref() == Some(namespace);
+    let entry = bucket.spec.access.iter().find(|a| own && a.service_account_ref.name == account)?;
+    Some(Problem::stalled(
+        "SeparationOfDuties",
+        format!(
+            "spec.subject.serviceAccountRef.name: {account} holds the duty {:?} on this bucket (entry {}) and gets no grant on it; use another ServiceAccount",
+            entry.duty, entry.name
+        ),
+    ))
+}
+
+/// Within the window: role policy first, then the KMS grant; and every reason to end.
+fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, install: &Installation) -> Step {
+    if let Some(over) = over(facts, status, expires_at) {
+        return over;
+    }
+    let Some(looked) = facts.looked else { return Step::Look };
+    let Some((input, _)) = open_grant(facts.grant, install, facts.now) else {
+        return end(EndReason::Revoked, "status is not that of an approved grant");
+    };
+    if facts.role.is_some_and(|r| r.left_out.contains(&input.uid)) {
+        return stalled(
+            "PolicyTooLarge",
+            "the role's policy has no room for this grant; wait for another grant of this ServiceAccount to end, or use another ServiceAccount",
+        );
+    }
+    let (role_id, document) = match &looked.role {
+        Seen::Unreadable(e) => return wait("AccessDenied", e.to_string()),
+        Seen::Absent if status.kms_grant.is_some() => {
+            return end(EndReason::Revoked, "the role was removed outside the operator");
+        }
+        Seen::Absent => return granting(facts),
+        Seen::Value((id, document)) => (id, document.as_ref()),
+    };
+    if status.kms_grant.as_ref().is_some_and(|k| k.role_id != *role_id) {
+        return end(EndReason::Revoked, "the role was replaced outside the operator");
+    }
+    let kms = match &looked.kms {
+        Seen::Unreadable(e) => return wait(e.kind.reason(), e.to_string()),
+        Seen::Absent => return end(EndReason::Revoked, "the key is gone"),
+        Seen::Value(kms) => kms,
+    };
+    let Some(terms) = status.resolved.as_ref() else { return Step::Settled };
+    let Some(named) = &status.kms_grant else {
+        if !document.is_some_and(|d| carries(d, &input)) {
+            return granting(facts);
+        }
+        if let Some(until) = propagating(facts, install) {
+            return propagation(until);
+        }
+        let name = kms_grant_name(&install.cluster, &input.uid, &terms.terms_hash, role_id);
+        return Step::Name { name, role_id: role_id.clone() };
+    };
+    let ours = kms.iter().find(|g| g.name.as_deref() == Some(&named.name));
+    match (&named.id, ours) {
+        (None, Some(grant)) => Step::RecordIssued { id: grant.id.clone() },
+        (None, None) if !document.is_some_and(|d| carries(d, &input)) => granting(facts),
+        (None, None) => propagating(facts, install).map_or(Step::Issue, propagation),
+        (Some(_), None) => {
+            end(EndReason::Revoked, "the KMS grant was removed outside the operator; it is not issued again")
+        }
+        (Some(_), Some(_)) => usable(facts, status),
+    }
+}
+
+fn usable(facts: &Facts<'_>, status: &DecryptGrantStatus) -> Step {
+    match status.usable_by.as_deref().and_then(parse_instant) {
+        Some(usable_by) if facts.now < usable_by => propagation(usable_by),
+        _ => Step::Settled,
+    }
+}
+
+fn granting(facts: &Facts<'_>) -> Step {
+    match facts.role.and_then(|r| r.problem.clone()) {
+        Some(problem) => Step::Wait { problem, until: None },
+        None => wait("Granting", "the role's policy is being written"),
+    }
+}
+
+fn propagation(until: Timestamp) -> Step {
+    Step::Wait {
+        problem: Problem::passing("Granting", "waiting until all of AWS knows the change"),
+        until: Some(until),
+    }
+}
+
+/// Until when a new role or a changed document must be waited out; `None` if it is known everywhere.
+fn propagating(facts: &Facts<'_>, install: &Installation) -> Option<Timestamp> {
+    let span = |d: std::time::Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::ZERO);
+    let timing = &install.timing;
+    let role = facts.role?;
+    let document = role.document_since.map(|at| after(at, span(timing.policy_propagation)));
+    let created = role.created.map(|at| after(at, span(timing.role_propagation)));
+    document.max(created).filter(|until| facts.now < *until)
+}
+
+/// The reason why a window that was opened is over, if it is.
+fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp) -> Option<Step> {
+    let grant = facts.grant;
+    let terms = status.resolved.as_ref()?;
+    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+    if facts.now >= expires_at {
+        return Some(end(EndReason::Expired, "its time passed"));
+    }
+    if grant.metadata.deletion_timestamp.is_some() {
+        return Some(end(EndReason::HandedBack, "handed back by deletion"));
+    }
+    let Some(bucket) = facts.bucket.filter(|b| b.metadata.uid.as_deref() == Some(&terms.bucket_uid)) else {
+        return Some(end(EndReason::BucketGone, "the SecureBucket is gone"));
+    };
+    if bucket.metadata.deletion_timestamp.is_some() {
+        return Some(end(EndReason::BucketGone, "the SecureBucket is being deleted"));
+    }
+    if !grant_namespaces(bucket).iter().any(|n| n == namespace) {
+        return Some(end(
+            EndReason::Revoked,
+            "the bucket's owner no longer lets this namespace read (spec.grants.allowedNamespaces)",
+        ));
+    }
+    if separation_of_duties(bucket, namespace, &terms.service_account).is_some() {
+        return Some(end(EndReason::Revoked, "the ServiceAccount holds a duty on this bucket now"));
+    }
+    match facts.service_account_uid {
+        None => Some(end(EndReason::Revoked, "the ServiceAccount is gone")),
+        Some(uid) if uid != terms.service_account_uid => {
+            Some(end(EndReason::Revoked, "the ServiceAccount was replaced"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// After the end: Allow out, KMS grant revoked, both read back, then the proof, then the finalizer.
+fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool) -> Step {
+    if status.removal.is_some() {
+        return if deleting { Step::RemoveFinalizer } else { Step::Settled };
+    }
+    let (Some(terms), Some(expires_at)) = (&status.resolved, status.expires_at.as_deref().and_then(parse_instant))
+    else {
+        return Step::RecordRemoval { evidence: "nothing was ever written to AWS".into() };
+    };
+    let Some(looked) = facts.looked else { return Step::Look };
+    let allow_out = match &looked.role {
+        Seen::Absent => true,
+        Seen::Unreadable(_) => false,
+        Seen::Value((_, None)) => true,
+        Seen::Value((_, Some(d))) => facts.shares_window || window_absent(d, &terms.bucket_identity, expires_at),
+    };
+    let kms = match &looked.kms {
+        Seen::Absent => &Vec::new(),
+        Seen::Value(kms) => kms,
+        Seen::Unreadable(e) => return stalled_removal(e.to_string()),
+    };
+    // Past the date the Allow is dead whatever stands in the document. Before it the Allow goes first, because S3 asks KMS only now and then;
+    // but a role that cannot be written is no reason to leave the KMS grant.
+    let blocked = facts.role.is_some_and(|r| r.problem.is_some());
+    if !kms.is_empty() && (allow_out || blocked || facts.now >= expires_at) {
+        return Step::Revoke { ids: kms.iter().map(|g| g.id.clone()).collect() };
+    }
+    match (&looked.role, allow_out) {
+        (Seen::Unreadable(e), _) => stalled_removal(e.to_string()),
+        (_, false) => match facts.role.and_then(|r| r.problem.clone()) {
+            Some(problem) => stalled_removal(problem.message),
+            None => wait("Removing", "the statement is being taken out of the role's policy"),
+        },
+        (_, true) if kms.is_empty() => {
+            Step::RecordRemoval { evidence: "KMS grant absent from ListGrants; role policy without statement".into() }
+        }
+        _ => wait("Removing", "the KMS grant is being revoked"),
+    }
+}
+
+fn stalled_removal(message: String) -> Step {
+    stalled(
+        "RemovalFailed",
+        format!("access has ended by its date where that passed, but its removal could not be proved: {message}"),
+    )
+}

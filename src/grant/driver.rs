@@ -1,0 +1,341 @@
+//! One pass over a DecryptGrant: decide, do one step, decide again, until nothing is left to do now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, ResourceExt};
+
+use super::decide::{Facts, Looked, Step, decide};
+use super::observe::look;
+use super::status::{settle, usable};
+use super::{tell, terms};
+use crate::api::condition::{Set, types, update};
+use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
+use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
+use crate::aws::error::{AwsErrorKind, Seen};
+use crate::domain::time::{after, format_instant, parse_instant};
+use crate::k8s::status::replace_status;
+use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
+use crate::reconcile::backoff::Class;
+use crate::reconcile::context::{Context, ObjectKey, failed};
+use crate::reconcile::outcome::{PassError, meaning};
+use crate::reconcile::queue::Next;
+use crate::role::desired::open_grant;
+use crate::role::state::RoleKey;
+
+/// Steps in one pass; a whole life has fewer.
+const STEPS: usize = 24;
+/// How long after a look things may have moved on without a word: the backstop while something is under way.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Runs one pass and says when the next is due. A failed pass never sleeps past the grant's end.
+pub async fn reconcile(ctx: &Context, key: ObjectKey) -> Next {
+    match pass(ctx, &key).await {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::info!(object = %key, category = error.category(), %error, "pass over DecryptGrant not finished");
+            let pause = failed(&ctx.grant_backoff, &key, &error);
+            let deadline = ctx.caches.grants.get(&key.namespace, &key.name).and_then(|g| deadline(&g));
+            match (pause, deadline) {
+                (Next::Failed(pause), Some(at)) if ctx.clock.aws_now() < at => Next::Failed(pause.min(until(ctx, at))),
+                (next, _) => next,
+            }
+        }
+    }
+}
+
+/// The end of a grant whose window is open.
+fn deadline(grant: &DecryptGrant) -> Option<Timestamp> {
+    let status = grant.status.as_ref().filter(|s| s.ended.is_none())?;
+    parse_instant(status.expires_at.as_deref()?)
+}
+
+fn until(ctx: &Context, at: Timestamp) -> Duration {
+    ctx.instant_of(at).saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_millis(50))
+}
+
+/// What a pass works on.
+struct Work<'a> {
+    ctx: &'a Context,
+    api: Api<DecryptGrant>,
+    grant: DecryptGrant,
+    bucket: Option<SecureBucket>,
+    service_account_uid: Option<String>,
+    looked: Option<Looked>,
+}
+
+async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
+    let api: Api<DecryptGrant> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let Some(grant) = within(REQUEST_TIMEOUT, api.get_opt(&key.name)).await? else {
+        ctx.grant_backoff.reset(key);
+        return Ok(Next::Done);
+    };
+    let target = terms::target(&grant);
+    let account = grant.spec.subject.service_account_ref.name.clone();
+    let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &target.namespace);
+    // Asked of the API server, not of a cache: a grant is never issued on a stale view.
+    let (bucket, service_account_uid) = tokio::join!(
+        within(REQUEST_TIMEOUT, buckets.get_opt(&target.name)),
+        ctx.fresh_service_account_uid(&key.namespace, &account),
+    );
+    let mut work = Work { ctx, api, grant, bucket: bucket?, service_account_uid: service_account_uid?, looked: None };
+    for _ in 0..STEPS {
+        let step = work.decide();
+        if let Some(next) = work.perform(&step).await? {
+            return Ok(next);
+        }
+    }
+    Err(PassError::Conflict)
+}
+
+impl Work<'_> {
+    fn decide(&self) -> Step {
+        let role = self.ctx.roles.get(&self.role_key());
+        let facts = Facts {
+            grant: &self.grant,
+            bucket: self.bucket.as_ref(),
+            service_account_uid: self.service_account_uid.as_deref(),
+            role: role.as_ref(),
+            looked: self.looked.as_ref(),
+            shares_window: self.shares_window(),
+            now: self.ctx.clock.aws_now(),
+            skew: self.ctx.clock.skew(),
+        };
+        decide(&facts, &self.ctx.install)
+    }
+
+    fn role_key(&self) -> RoleKey {
+        RoleKey {
+            namespace: self.grant.namespace().unwrap_or_default(),
+            service_account: self.grant.spec.subject.service_account_ref.name.clone(),
+        }
+    }
+
+    /// Another open grant of the same role on the same bucket with the same end: the statement stays for its sake.
+    fn shares_window(&self) -> bool {
+        let now = self.ctx.clock.aws_now();
+        let status = self.grant.status.as_ref();
+        let Some(expires_at) = status.and_then(|s| s.expires_at.as_deref()).and_then(parse_instant) else {
+            return false;
+        };
+        let identity = status.and_then(|s| s.resolved.as_ref()).map(|r| r.bucket_identity.clone());
+        let key = self.role_key();
+        self.ctx.caches.grants.list_in(&key.namespace).iter().any(|other| {
+            other.spec.subject.service_account_ref.name == key.service_account
+                && other.metadata.uid != self.grant.metadata.uid
+                && open_grant(other, &self.ctx.install, now)
+                    .is_some_and(|(g, _)| g.expires_at == expires_at && Some(&g.bucket.identity) == identity.as_ref())
+        })
+    }
+
+    /// Does one step. `Some` ends the pass.
+    async fn perform(&mut self, step: &Step) -> Result<Option<Next>, PassError> {
+        let now = self.ctx.clock.aws_now();
+        match step {
+            Step::AddFinalizer => {
+                self.first_visit().await?;
+                self.grant = finalizer::add(&self.api, &self.grant, GRANT_FINALIZER).await?;
+            }
+            Step::Resolve(terms) => self.write(|s| s.resolved = Some(terms.clone())).await?,
+            Step::Approve => self.approve().await?,
+            Step::Look => self.look().await,
+            Step::Activate => self.activate(now).await?,
+            Step::Name { name, role_id } => {
+                let named = KmsGrantStatus { name: name.clone(), role_id: role_id.clone(), id: None };
+                self.write(|s| s.kms_grant = Some(named)).await?;
+            }
+            Step::Issue => self.issue().await?,
+            Step::RecordIssued { id } => self.record_issued(id, now).await?,
+            Step::End { reason, message } => {
+                let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
+                self.write(|s| s.ended = Some(end)).await?;
+                tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, message);
+                self.looked = None;
+            }
+            Step::Revoke { ids } => self.revoke(ids).await?,
+            Step::RecordRemoval { evidence } => {
+                let removal = RemovalStatus { verified_at: format_instant(now), evidence: evidence.clone() };
+                self.write(|s| s.removal = Some(removal)).await?;
+                tell::removed(self.ctx, &self.grant, self.bucket.as_ref(), evidence);
+            }
+            Step::RemoveFinalizer => {
+                tell::forget_profile(self.ctx, &self.grant).await;
+                finalizer::remove(&self.api, &self.grant, GRANT_FINALIZER).await?;
+                self.ctx.grant_backoff.reset(&ObjectKey::of(&self.grant));
+                return Ok(Some(Next::Done));
+            }
+            Step::Wait { .. } | Step::Settled => return self.finish(step, now).await.map(Some),
+        }
+        Ok(None)
+    }
+
+    /// Conditions on the first visit: kstatus takes an object without any for finished.
+    async fn first_visit(&mut self) -> Result<(), PassError> {
+        if self.grant.status.as_ref().is_some_and(|s| !s.conditions.is_empty()) {
+            return Ok(());
+        }
+        let pending = crate::role::state::Problem::passing("Pending", "not looked at yet");
+        let step = Step::Wait { problem: pending, until: None };
+        let status = DecryptGrantStatus {
+            bucket: Some(terms::target(&self.grant).to_string()),
+            ..DecryptGrantStatus::default()
+        };
+        let status = settle(&self.grant, status, &step, self.ctx.clock.aws_now(), self.ctx.clock.system_now());
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        tell::requested(self.ctx, &self.grant, self.bucket.as_ref());
+        Ok(())
+    }
+
+    async fn write(&mut self, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
+        let mut status = self.grant.status.clone().unwrap_or_default();
+        change(&mut status);
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        Ok(())
+    }
+
+    async fn look(&mut self) {
+        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.clone());
+        if let Some(terms) = terms {
+            self.looked = Some(look(&self.ctx.aws, &self.ctx.install, &self.grant, &terms).await);
+        }
+    }
+
+    async fn approve(&mut self) -> Result<(), PassError> {
+        let generation = self.grant.metadata.generation.unwrap_or_default();
+        let now = self.ctx.clock.system_now();
+        let set = Set::yes(
+            types::APPROVED,
+            "PolicyApproved",
+            "the bucket's grants.approvals is 0 and the request is within its terms",
+        );
+        self.write(|s| {
+            let mut sets: Vec<Set> = vec![set];
+            sets.retain(|set| !s.conditions.iter().any(|c| c.type_ == set.type_));
+            let kept = s.conditions.clone();
+            s.conditions = update(&kept, &sets, generation, now);
+        })
+        .await?;
+        tell::approved(self.ctx, &self.grant, self.bucket.as_ref());
+        Ok(())
+    }
+
+    /// Starts the clock. Both instants are written before anything goes to AWS, and never again.
+    async fn activate(&mut self, now: Timestamp) -> Result<(), PassError> {
+        let seconds = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref()).map_or(0, |r| r.duration_seconds);
+        let start = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let end = after(start, SignedDuration::from_secs(seconds));
+        self.write(|s| {
+            s.activated_at = Some(format_instant(start));
+            s.expires_at = Some(format_instant(end));
+            s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
+        })
+        .await?;
+        self.looked = None;
+        Ok(())
+    }
+
+    async fn issue(&mut self) -> Result<(), PassError> {
+        let status = self.grant.status.clone().unwrap_or_default();
+        let (Some(terms), Some(named)) = (&status.resolved, &status.kms_grant) else { return Ok(()) };
+        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
+        let kms = self.ctx.aws.kms(&self.ctx.install.place_in(&region));
+        kms.create_grant(&terms.key_arn, &terms.role_arn, &named.name).await?;
+        // The id in the answer is not enough: a grant counts when ListGrants shows it.
+        self.looked = None;
+        self.look().await;
+        let shown = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
+        if shown { Ok(()) } else { Err(PassError::Conflict) }
+    }
+
+    async fn record_issued(&mut self, id: &str, now: Timestamp) -> Result<(), PassError> {
+        let wait = SignedDuration::try_from(self.ctx.install.timing.policy_propagation).unwrap_or(SignedDuration::ZERO);
+        let usable_by = format_instant(after(now, wait));
+        self.write(|s| {
+            if let Some(named) = s.kms_grant.as_mut() {
+                named.id = Some(id.to_owned());
+            }
+            s.usable_by = Some(usable_by);
+        })
+        .await
+    }
+
+    async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
+        let Some(terms) = self.grant.status.as_ref().and_then(|s| s.resolved.clone()) else { return Ok(()) };
+        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
+        let kms = self.ctx.aws.kms(&self.ctx.install.place_in(&region));
+        for id in ids {
+            match kms.revoke_grant(&terms.key_arn, id).await {
+                // Not proof of anything by itself; the next look is.
+                Ok(()) => {}
+                Err(e) if e.kind == AwsErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.look().await;
+        let left = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
+        if left { Err(PassError::Conflict) } else { Ok(()) }
+    }
+
+    /// Nothing more to do now: conditions, profile, events on transitions, and the time of the next pass.
+    async fn finish(&mut self, step: &Step, now: Timestamp) -> Result<Next, PassError> {
+        let key = ObjectKey::of(&self.grant);
+        let mut status = self.grant.status.clone().unwrap_or_default();
+        status.bucket.get_or_insert_with(|| terms::target(&self.grant).to_string());
+        let was = status.clone();
+        let status = settle(&self.grant, status, step, now, self.ctx.clock.system_now());
+        self.grant = replace_status(&self.api, &self.grant, status.clone()).await?;
+        tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);
+        let active = usable(&status, now);
+        if active {
+            tell::write_profile(self.ctx, &self.grant).await;
+        } else if status.ended.is_some() {
+            tell::forget_profile(self.ctx, &self.grant).await;
+        }
+        let unreadable = self.looked.as_ref().and_then(|l| l.role.failure().or(l.kms.failure()));
+        if let Some(error) = unreadable {
+            return Ok(self.bounded(
+                Next::Failed(self.ctx.grant_backoff.failed(&key, meaning(error.kind).class)),
+                &status,
+                now,
+            ));
+        }
+        let check = self.ctx.drift_check(&self.grant.uid().unwrap_or_default());
+        let next = match step {
+            _ if status.removal.is_some() => Next::Done,
+            Step::Wait { until: Some(at), .. } => Next::In(until(self.ctx, *at)),
+            Step::Wait { problem, .. } if problem.reason == "Granting" || problem.reason == "Removing" => {
+                Next::In(SOON)
+            }
+            Step::Wait { problem, .. } if problem.stalled && status.ended.is_some() => {
+                Next::Failed(self.ctx.grant_backoff.failed(&key, Class::Transient))
+            }
+            _ => {
+                self.ctx.grant_backoff.reset(&key);
+                Next::In(check)
+            }
+        };
+        Ok(self.bounded(next, &status, now))
+    }
+
+    /// No wait goes beyond the end of an open window.
+    fn bounded(&self, next: Next, status: &DecryptGrantStatus, now: Timestamp) -> Next {
+        let end = status.expires_at.as_deref().and_then(parse_instant).filter(|at| status.ended.is_none() && now < *at);
+        let Some(limit) = end.map(|at| until(self.ctx, at)) else { return next };
+        match next {
+            Next::In(wait) => Next::In(wait.min(limit)),
+            Next::Failed(wait) => Next::Failed(wait.min(limit)),
+            other => other,
+        }
+    }
+}
+
+/// Grants that ask for a bucket.
+pub fn asking_for(ctx: &Context, bucket: &SecureBucket) -> Vec<Arc<DecryptGrant>> {
+    let key = ObjectKey::of(bucket);
+    let wanted = |g: &Arc<DecryptGrant>| {
+        let target = terms::target(g);
+        target.namespace == key.namespace && target.name == key.name
+    };
+    ctx.caches.grants.list().into_iter().filter(wanted).collect()
+}

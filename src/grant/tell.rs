@@ -1,0 +1,110 @@
+//! What people and workloads are told of a grant: events on the grant and on its bucket, and the ConfigMap with the AWS profile.
+
+use kube::ResourceExt;
+
+use super::status::word;
+use crate::api::condition::{find, is_true, types};
+use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
+use crate::api::{DecryptGrant, SecureBucket};
+use crate::bucket::profile::{self, grant_config_map};
+use crate::k8s::configmap;
+use crate::k8s::events::Reason;
+use crate::reconcile::context::{Context, ObjectKey};
+
+/// An event on the grant, and the same on the bucket, so that its owner sees who got in without reading other namespaces.
+fn both(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, reason: Reason, note: &str) {
+    let about = Context::reference(grant);
+    let related = bucket.map(Context::reference);
+    // Two grants on one bucket must not become one series of events.
+    let action = format!("{}/{}", grant.name_any(), grant.uid().unwrap_or_default());
+    ctx.events.publish(&about, related.as_ref(), reason, reason.word(), note);
+    if let Some(bucket) = &related {
+        let whose = format!(
+            "DecryptGrant {} (ServiceAccount {}): {note}",
+            ObjectKey::of(grant),
+            grant.spec.subject.service_account_ref.name
+        );
+        ctx.events.publish(bucket, Some(&about), reason, &action, whose);
+    }
+    tracing::info!(object = %ObjectKey::of(grant), uid = %grant.uid().unwrap_or_default(), decision = reason.word(), note, "grant");
+}
+
+/// Somebody asks. The bucket hears of it only if it lets that namespace ask.
+pub fn requested(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>) {
+    let namespace = grant.namespace().unwrap_or_default();
+    let consenting = bucket.filter(|b| crate::bucket::desired::grant_namespaces(b).contains(&namespace));
+    let prefixes = grant.spec.prefixes.iter().map(|p| p.0.as_str()).collect::<Vec<_>>().join(", ");
+    let note = format!("asks to read {prefixes} for {}: {}", grant.spec.duration.0, grant.spec.reason);
+    both(ctx, grant, consenting, Reason::GrantRequested, &note);
+}
+
+/// The policy of the bucket approved.
+pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>) {
+    both(ctx, grant, bucket, Reason::GrantApproved, "approved by the bucket's policy (grants.approvals: 0)");
+}
+
+/// It is over.
+pub fn ended(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, end: EndReason, message: &str) {
+    let reason = match end {
+        EndReason::Expired => Reason::GrantExpired,
+        EndReason::HandedBack => Reason::GrantHandedBack,
+        EndReason::Revoked | EndReason::BucketGone => Reason::GrantRevoked,
+        EndReason::Denied => Reason::GrantRefused,
+    };
+    both(ctx, grant, bucket, reason, &format!("{}: {message}", word(end)));
+}
+
+/// Nothing of it is left.
+pub fn removed(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, evidence: &str) {
+    both(ctx, grant, bucket, Reason::GrantRemoved, &format!("removal verified: {evidence}"));
+}
+
+/// Becoming active, and becoming stalled.
+pub fn transition(
+    ctx: &Context,
+    grant: &DecryptGrant,
+    bucket: Option<&SecureBucket>,
+    was: &DecryptGrantStatus,
+    is: &DecryptGrantStatus,
+) {
+    if is_true(&is.conditions, types::ACTIVE) && !is_true(&was.conditions, types::ACTIVE) {
+        let until = is.expires_at.clone().unwrap_or_default();
+        both(ctx, grant, bucket, Reason::GrantActivated, &format!("can read until {until}"));
+    }
+    match find(&is.conditions, types::STALLED) {
+        Some(stalled) => ctx.event_once(grant, Reason::Stalled, &stalled.reason, stalled.message.clone()),
+        None => ctx.untell(grant, Reason::Stalled),
+    }
+}
+
+fn profile_data(ctx: &Context, grant: &DecryptGrant) -> Option<std::collections::BTreeMap<String, String>> {
+    let terms = grant.status.as_ref()?.resolved.as_ref()?;
+    let region = terms.key_arn.split(':').nth(3)?;
+    let bucket = terms.bucket_arn.rsplit(':').next()?;
+    let place = ctx.install.place_in(region);
+    Some(profile::profile(
+        &place,
+        bucket,
+        &terms.key_arn,
+        &terms.role_arn,
+        &terms.prefixes.join(", "),
+        &terms.bucket_name,
+    ))
+}
+
+/// Writes the ConfigMap with the profile.
+pub async fn write_profile(ctx: &Context, grant: &DecryptGrant) {
+    let Some(data) = profile_data(ctx, grant) else { return };
+    let name = grant_config_map(&grant.spec.bucket_ref.name, &grant.name_any());
+    if let Err(e) = configmap::apply(&ctx.client, grant, &name, data).await {
+        ctx.event_once(grant, Reason::Stalled, "ApplyConfigMap", e.to_string());
+    }
+}
+
+/// Removes it.
+pub async fn forget_profile(ctx: &Context, grant: &DecryptGrant) {
+    let name = grant_config_map(&grant.spec.bucket_ref.name, &grant.name_any());
+    if let Err(e) = configmap::delete(&ctx.client, grant, &name).await {
+        tracing::warn!(object = %ObjectKey::of(grant), error = %e, "ConfigMap not deleted");
+    }
+}

@@ -1,0 +1,266 @@
+//! What every pass works with: clients, caches, queues, and what the writer of roles knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::outcome::PassError;
+use super::queue::{Next, Queue};
+use crate::api::{DecryptGrant, SecureBucket};
+use crate::aws::clients::Aws;
+use crate::bucket::plan::Plan;
+use crate::clock::Clock;
+use crate::domain::installation::Installation;
+use crate::k8s::ApiError;
+use crate::k8s::events::{Events, Reason};
+use crate::k8s::finalizer::FinalizerError;
+use crate::k8s::status::StatusError;
+use crate::k8s::watch::Cache;
+use crate::k8s::within;
+use crate::metrics::Metrics;
+use crate::role::document::Inputs;
+use crate::role::evidence::CleanSince;
+use crate::role::state::{RoleKey, RoleState};
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of an object.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the watches have seen.
+#[derive(Clone)]
+pub struct Caches {
+    /// SecureBuckets.
+    pub buckets: Cache<SecureBucket>,
+    /// DecryptGrants.
+    pub grants: Cache<DecryptGrant>,
+    /// ServiceAccounts, metadata only.
+    pub service_accounts: Cache<PartialObjectMeta<ServiceAccount>>,
+    /// Namespaces, metadata only.
+    pub namespaces: Cache<PartialObjectMeta<Namespace>>,
+}
+
+/// Work to do.
+#[derive(Clone)]
+pub struct Queues {
+    /// Passes over SecureBuckets.
+    pub buckets: Queue<ObjectKey>,
+    /// Passes over roles; their only writer.
+    pub roles: Queue<RoleKey>,
+    /// Passes over DecryptGrants. Ordered by due time, so that overdue ends go first.
+    pub grants: Queue<ObjectKey>,
+}
+
+/// What the writer of roles last saw, and what it was asked.
+#[derive(Default)]
+pub struct Roles {
+    states: Mutex<BTreeMap<RoleKey, RoleState>>,
+    obey: Mutex<BTreeSet<RoleKey>>,
+}
+
+impl Roles {
+    /// State after the last pass, if there was one.
+    pub fn get(&self, key: &RoleKey) -> Option<RoleState> {
+        lock(&self.states).get(key).cloned()
+    }
+
+    /// Notes the state after a pass. True if it differs from the one before.
+    pub fn set(&self, key: &RoleKey, state: RoleState) -> bool {
+        let before = lock(&self.states).insert(key.clone(), state.clone());
+        before.as_ref() != Some(&state)
+    }
+
+    /// Asks the next pass to undo what responders tightened.
+    pub fn ask_to_obey(&self, key: &RoleKey) {
+        lock(&self.obey).insert(key.clone());
+    }
+
+    /// True, once, if that was asked.
+    pub fn must_obey(&self, key: &RoleKey) -> bool {
+        lock(&self.obey).remove(key)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A SecureBucket that was in sync.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// What it was: uid, generation, `reconcile-at`. If any of it changes, the observation counts no more.
+    pub marks: (Option<String>, Option<i64>, Option<String>),
+    /// The empty plan, with what it said of restrictions.
+    pub plan: Plan,
+    /// When the next drift check is due.
+    pub until: Instant,
+}
+
+/// Everything.
+pub struct Context {
+    /// Settings and facts of the installation.
+    pub install: Installation,
+    /// AWS.
+    pub aws: Aws,
+    /// Kubernetes.
+    pub client: Client,
+    /// Clocks.
+    pub clock: Clock,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Caches.
+    pub caches: Caches,
+    /// Queues.
+    pub queues: Queues,
+    /// Roles.
+    pub roles: Roles,
+    /// Since when no KMS grant of an ended DecryptGrant has been seen.
+    pub clean_since: CleanSince,
+    /// Failed passes over SecureBuckets, in a row.
+    pub bucket_backoff: Backoff<ObjectKey>,
+    /// The same for roles.
+    pub role_backoff: Backoff<RoleKey>,
+    /// The same for DecryptGrants.
+    pub grant_backoff: Backoff<ObjectKey>,
+    /// SecureBuckets that were in sync when last looked at: they cost nothing until their next drift check.
+    pub settled: Mutex<BTreeMap<ObjectKey, Settled>>,
+    /// Roles that were as they should be: the same inputs need no look until then.
+    pub quiet: Mutex<BTreeMap<RoleKey, (Inputs, Instant)>>,
+    /// SecureBuckets whose last failure was told as an event: (reason, message).
+    pub told: Mutex<BTreeMap<String, String>>,
+}
+
+impl Context {
+    /// Uid of a namespace: from the cache, or asked for if the cache does not have it.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn namespace_uid(&self, name: &str) -> Result<Option<String>, PassError> {
+        if let Some(found) = self.caches.namespaces.get("", name) {
+            return Ok(found.metadata.uid.clone());
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let found = within(crate::k8s::REQUEST_TIMEOUT, api.get_metadata_opt(name)).await?;
+        Ok(found.and_then(|n| n.metadata.uid))
+    }
+
+    /// Uid of a ServiceAccount, from the cache.
+    pub fn service_account_uid(&self, namespace: &str, name: &str) -> Option<String> {
+        self.caches.service_accounts.get(namespace, name).and_then(|s| s.metadata.uid.clone())
+    }
+
+    /// Uid of a ServiceAccount, asked of the API server: before access is widened.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub async fn fresh_service_account_uid(&self, namespace: &str, name: &str) -> Result<Option<String>, PassError> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let found = within(crate::k8s::REQUEST_TIMEOUT, api.get_metadata_opt(name)).await?;
+        Ok(found.and_then(|s| s.metadata.uid))
+    }
+
+    /// Publishes an event about an object.
+    pub fn event<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: Reason,
+        action: &str,
+        note: impl Into<String>,
+    ) {
+        self.events.publish(&about.object_ref(&()), None, reason, action, note);
+    }
+
+    /// Publishes an event about an object, once for each different text under this reason: not on every pass.
+    pub fn event_once<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: Reason,
+        action: &str,
+        note: impl Into<String>,
+    ) {
+        let note = note.into();
+        let uid = about.meta().uid.clone().unwrap_or_default();
+        let key = format!("{uid}/{}", reason.word());
+        let before = lock(&self.told).insert(key, note.clone());
+        if before.as_deref() != Some(&note) {
+            self.event(about, reason, action, note);
+        }
+    }
+
+    /// Forgets what was told about an object under this reason, so that it is told again if it comes back.
+    pub fn untell<K: Resource<DynamicType = ()>>(&self, about: &K, reason: Reason) {
+        let uid = about.meta().uid.clone().unwrap_or_default();
+        lock(&self.told).remove(&format!("{uid}/{}", reason.word()));
+    }
+
+    /// A reference for events.
+    pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+        object.object_ref(&())
+    }
+
+    /// When to look at an object again although nothing happened.
+    pub fn drift_check(&self, seed: &str) -> Duration {
+        crate::domain::time::jittered(self.install.timing.drift_check, seed)
+    }
+
+    /// `Instant` of a time on AWS's clock, a little late rather than early: a pass that comes early finds nothing to do.
+    pub fn instant_of(&self, at: jiff::Timestamp) -> Instant {
+        let wait = at.duration_since(self.clock.aws_now());
+        Instant::now() + Duration::try_from(wait).unwrap_or_default()
+    }
+}
+
+/// What to do after a failed pass.
+pub fn failed<K: Ord + Clone + std::fmt::Debug>(backoff: &Backoff<K>, key: &K, error: &PassError) -> Next {
+    Next::Failed(backoff.failed(key, error.class()))
+}
+
+impl From<ApiError> for PassError {
+    fn from(error: ApiError) -> Self {
+        if error.is_conflict() { Self::Conflict } else { Self::Kubernetes(error.to_string()) }
+    }
+}
+
+impl From<StatusError> for PassError {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::Conflict | StatusError::Gone => Self::Conflict,
+            other => Self::Kubernetes(other.to_string()),
+        }
+    }
+}
+
+impl From<FinalizerError> for PassError {
+    fn from(error: FinalizerError) -> Self {
+        match error {
+            FinalizerError::Stale | FinalizerError::Deleting => Self::Conflict,
+            other => Self::Kubernetes(other.to_string()),
+        }
+    }
+}

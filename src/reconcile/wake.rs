@@ -1,0 +1,202 @@
+//! From watch events to passes: which change of which object concerns whom. An event without such a change wakes nobody.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::context::{ObjectKey, Queues, lock};
+use crate::api::condition::{find, types};
+use crate::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, RECONCILE_AT, SecureBucket};
+use crate::bucket::access::role_keys;
+use crate::grant::terms::target;
+use crate::k8s::watch::{Cache, WatchEvent};
+use crate::role::state::RoleKey;
+
+/// Turns events into work.
+#[derive(Clone)]
+pub struct Waker {
+    queues: Queues,
+    /// Last value of each projection, by kind, projection and object.
+    seen: Arc<Mutex<BTreeMap<(&'static str, ObjectKey), Value>>>,
+}
+
+impl Waker {
+    /// For these queues.
+    pub fn new(queues: Queues) -> Self {
+        Self { queues, seen: Arc::default() }
+    }
+
+    /// True if the projection of the object differs from when it was last seen.
+    fn changed(&self, what: &'static str, key: &ObjectKey, value: Value) -> bool {
+        let before = lock(&self.seen).insert((what, key.clone()), value.clone());
+        before.as_ref() != Some(&value)
+    }
+
+    fn forget(&self, key: &ObjectKey, kinds: &[&'static str]) {
+        let mut seen = lock(&self.seen);
+        for kind in kinds {
+            seen.remove(&(*kind, key.clone()));
+        }
+    }
+
+    /// A SecureBucket came, changed or went.
+    pub fn bucket(&self, event: &WatchEvent<SecureBucket>, grants: &Cache<DecryptGrant>) {
+        let (bucket, gone) = match event {
+            WatchEvent::Applied(b) => (b, false),
+            WatchEvent::Deleted(b) => (b, true),
+            WatchEvent::Undecodable(u) => {
+                tracing::warn!(
+                    namespace = u.namespace,
+                    name = u.name,
+                    error = u.error,
+                    "SecureBucket cannot be decoded"
+                );
+                return;
+            }
+            WatchEvent::Synced => return,
+        };
+        let key = ObjectKey::of(&**bucket);
+        let status = bucket.status.clone().unwrap_or_default();
+        let life = json!([bucket.uid(), bucket.metadata.deletion_timestamp.is_some()]);
+        let own = json!([
+            life,
+            bucket.metadata.generation,
+            held(&**bucket, BUCKET_FINALIZER),
+            bucket.annotations().get(RECONCILE_AT)
+        ]);
+        if self.changed("bucket", &key, own) || gone {
+            self.queues.buckets.add_now(key.clone());
+        }
+        let for_roles = json!([
+            life,
+            bucket.spec.access,
+            status.provisioned_at,
+            status.bucket_arn,
+            status.key_arn,
+            status.access.len()
+        ]);
+        if self.changed("bucket/roles", &key, for_roles) || gone {
+            for role in role_keys(bucket) {
+                self.queues.roles.add_now(role);
+            }
+        }
+        let ready = [types::KEY, types::POLICY].map(|t| find(&status.conditions, t).map(|c| c.status.clone()));
+        let for_grants = json!([life, bucket.spec.grants, bucket.spec.access, status.provisioned_at, ready]);
+        if self.changed("bucket/grants", &key, for_grants) || gone {
+            for grant in grants.list().iter().filter(|g| asks_for(g, &key)) {
+                self.queues.grants.add_now(ObjectKey::of(&**grant));
+            }
+        }
+        if gone {
+            self.forget(&key, &["bucket", "bucket/roles", "bucket/grants"]);
+        }
+    }
+
+    /// A DecryptGrant came, changed or went.
+    pub fn grant(&self, event: &WatchEvent<DecryptGrant>) {
+        let (grant, gone) = match event {
+            WatchEvent::Applied(g) => (g, false),
+            WatchEvent::Deleted(g) => (g, true),
+            WatchEvent::Undecodable(u) => {
+                tracing::warn!(
+                    namespace = u.namespace,
+                    name = u.name,
+                    error = u.error,
+                    "DecryptGrant cannot be decoded"
+                );
+                return;
+            }
+            WatchEvent::Synced => return,
+        };
+        let key = ObjectKey::of(&**grant);
+        let status = grant.status.clone().unwrap_or_default();
+        let life = json!([grant.uid(), grant.metadata.deletion_timestamp.is_some()]);
+        let own = json!([life, grant.metadata.generation, held(&**grant, GRANT_FINALIZER)]);
+        if self.changed("grant", &key, own) || gone {
+            self.queues.grants.add_now(key.clone());
+        }
+        let approved = find(&status.conditions, types::APPROVED).map(|c| c.status.clone());
+        let for_role = json!([
+            life,
+            status.resolved,
+            approved,
+            status.activated_at,
+            status.expires_at,
+            status.ended,
+            status.removal
+        ]);
+        if self.changed("grant/role", &key, for_role) || gone {
+            let service_account = grant.spec.subject.service_account_ref.name.clone();
+            self.queues.roles.add_now(RoleKey { namespace: key.namespace.clone(), service_account });
+        }
+        let active = find(&status.conditions, types::ACTIVE).map(|c| c.status.clone());
+        let for_bucket = json!([grant.uid(), active, status.expires_at.is_some(), status.removal]);
+        if self.changed("grant/bucket", &key, for_bucket) || gone {
+            let target = target(grant);
+            self.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
+        }
+        if gone {
+            self.forget(&key, &["grant", "grant/role", "grant/bucket"]);
+        }
+    }
+
+    /// A ServiceAccount came, went, or was made anew under its name.
+    pub fn service_account(
+        &self,
+        event: &WatchEvent<PartialObjectMeta<ServiceAccount>>,
+        buckets: &Cache<SecureBucket>,
+        grants: &Cache<DecryptGrant>,
+    ) {
+        let (account, gone) = match event {
+            WatchEvent::Applied(a) => (a, false),
+            WatchEvent::Deleted(a) => (a, true),
+            WatchEvent::Undecodable(_) | WatchEvent::Synced => return,
+        };
+        let key = ObjectKey::of(&**account);
+        if !self.changed("account", &key, json!(account.metadata.uid)) && !gone {
+            return;
+        }
+        let role = RoleKey { namespace: key.namespace.clone(), service_account: key.name.clone() };
+        let mut concerned = false;
+        for bucket in buckets.list_in(&key.namespace).iter().filter(|b| role_keys(b).contains(&role)) {
+            self.queues.buckets.add_now(ObjectKey::of(&**bucket));
+            concerned = true;
+        }
+        let of_role = |g: &&Arc<DecryptGrant>| g.spec.subject.service_account_ref.name == key.name;
+        for grant in grants.list_in(&key.namespace).iter().filter(of_role) {
+            self.queues.grants.add_now(ObjectKey::of(&**grant));
+            concerned = true;
+        }
+        if concerned {
+            self.queues.roles.add_now(role);
+        }
+        if gone {
+            self.forget(&key, &["account"]);
+        }
+    }
+
+    /// A namespace came, went, or was made anew under its name.
+    pub fn namespace(&self, event: &WatchEvent<PartialObjectMeta<Namespace>>, buckets: &Cache<SecureBucket>) {
+        let (WatchEvent::Applied(namespace) | WatchEvent::Deleted(namespace)) = event else { return };
+        let key = ObjectKey::of(&**namespace);
+        if !self.changed("namespace", &key, json!(namespace.metadata.uid)) {
+            return;
+        }
+        for bucket in buckets.list_in(&key.name) {
+            self.queues.buckets.add_now(ObjectKey::of(&*bucket));
+        }
+    }
+}
+
+fn held<K: Resource>(object: &K, finalizer: &str) -> bool {
+    object.meta().finalizers.iter().flatten().any(|f| f == finalizer)
+}
+
+fn asks_for(grant: &DecryptGrant, bucket: &ObjectKey) -> bool {
+    let target = target(grant);
+    target.namespace == bucket.namespace && target.name == bucket.name
+}

@@ -1,0 +1,185 @@
+//! From SecureBuckets and DecryptGrants to what a role should be. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::document::{BucketRef, DutyInput, GrantInput, HeldDeny, Inputs};
+use super::state::RoleKey;
+use crate::api::condition::{is_true, types};
+use crate::api::{DecryptGrant, SecureBucket};
+use crate::bucket::desired::entry_prefixes;
+use crate::domain::arn::issuer_host_path;
+use crate::domain::identity;
+use crate::domain::installation::Installation;
+use crate::domain::policy::{Document, Statement};
+use crate::domain::prefix::Prefixes;
+use crate::domain::tags::{self, Tags};
+use crate::domain::time::parse_instant;
+
+/// What a role should be, apart from its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredRole {
+    /// Name.
+    pub name: String,
+    /// ARN.
+    pub arn: String,
+    /// Path.
+    pub path: String,
+    /// Trust policy: this ServiceAccount of this cluster, for STS, and nobody else.
+    pub trust: Vec<Statement>,
+    /// Boundary.
+    pub boundary: String,
+    /// Marks.
+    pub tags: Tags,
+}
+
+/// The role of a ServiceAccount.
+pub fn desired_role(key: &RoleKey, install: &Installation) -> DesiredRole {
+    let issuer = issuer_host_path(&install.oidc_issuer);
+    let trust = Statement::allow("OnlyThisServiceAccount")
+        .principal("Federated", &install.oidc_provider())
+        .actions(["sts:AssumeRoleWithWebIdentity"])
+        .when(
+            "StringEquals",
+            &format!("{issuer}:sub"),
+            [format!("system:serviceaccount:{}:{}", key.namespace, key.service_account)],
+        )
+        .when("StringEquals", &format!("{issuer}:aud"), ["sts.amazonaws.com"]);
+    DesiredRole {
+        name: identity::role_name(&install.cluster, &key.namespace, &key.service_account),
+        arn: install.role_arn(&key.namespace, &key.service_account),
+        path: install.role_path(),
+        trust: vec![trust],
+        boundary: install.boundary.clone(),
+        tags: BTreeMap::from([
+            (tags::CLUSTER.to_owned(), install.cluster.clone()),
+            (tags::NAMESPACE.to_owned(), key.namespace.clone()),
+            (tags::SERVICE_ACCOUNT.to_owned(), key.service_account.clone()),
+        ]),
+    }
+}
+
+/// What the cluster knows of a role's namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Sources<'a> {
+    /// SecureBuckets of the role's own namespace: duties.
+    pub buckets: Vec<&'a SecureBucket>,
+    /// DecryptGrants of the role's own namespace.
+    pub grants: Vec<&'a DecryptGrant>,
+    /// Uid of the ServiceAccount, if it exists.
+    pub service_account_uid: Option<String>,
+    /// Uid of the namespace, if it exists.
+    pub namespace_uid: Option<String>,
+}
+
+/// Duties and open grants of the role at `now`.
+pub fn inputs(key: &RoleKey, sources: &Sources<'_>, install: &Installation, now: Timestamp) -> Inputs {
+    let exists = sources.service_account_uid.is_some();
+    let duties = sources.buckets.iter().filter(|_| exists).filter_map(|b| duty(b, key, sources, install)).collect();
+    let mut grants = Vec::new();
+    let mut held = Vec::new();
+    for grant in sources.grants.iter().filter(|g| g.spec.subject.service_account_ref.name == key.service_account) {
+        if let Some(open) = open_grant(grant, install, now) {
+            if sources.service_account_uid.as_ref() == Some(&open.1) {
+                grants.push(open.0);
+                continue;
+            }
+        }
+        held.extend(held_deny(grant, now));
+    }
+    Inputs { duties, grants, held }
+}
+
+/// The duty that a SecureBucket gives to the role, if it is in force: bucket complete, not being deleted, entry valid, namespace the one that
+/// the bucket was made for.
+fn duty(bucket: &SecureBucket, key: &RoleKey, sources: &Sources<'_>, install: &Installation) -> Option<DutyInput> {
+    let entry = bucket.spec.access.iter().find(|a| a.service_account_ref.name == key.service_account)?;
+    let reference = bucket_ref(bucket, install)?;
+    if bucket.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let name = bucket.metadata.name.as_deref()?;
+    // A namespace made anew under the name has another identity: its ServiceAccounts do not inherit.
+    if identity::bucket_identity(&install.cluster, sources.namespace_uid.as_deref()?, name) != reference.identity {
+        return None;
+    }
+    let prefixes = entry_prefixes(entry).ok()?;
+    Some(DutyInput { bucket: reference, duty: entry.duty, prefixes })
+}
+
+/// The bucket as a role sees it, once it has been read back complete.
+pub fn bucket_ref(bucket: &SecureBucket, install: &Installation) -> Option<BucketRef> {
+    let status = bucket.status.as_ref()?;
+    status.provisioned_at.as_ref()?;
+    Some(BucketRef {
+        identity: status.identity.clone()?,
+        bucket_arn: status.bucket_arn.clone()?,
+        key_arn: status.key_arn.clone()?,
+        via_s3: install.place_in(status.region.as_deref()?).via_s3(),
+    })
+}
+
+/// The grant as an open window and the ServiceAccount uid that it is bound to; `None` if its window is not open at `now`.
+pub fn open_grant(grant: &DecryptGrant, install: &Installation, now: Timestamp) -> Option<(GrantInput, String)> {
+    let status = grant.status.as_ref()?;
+    let resolved = status.resolved.as_ref()?;
+    let approved = is_true(&status.conditions, types::APPROVED) && !is_true(&status.conditions, types::DENIED);
+    let expires_at = parse_instant(status.expires_at.as_deref()?)?;
+    let activated_at = parse_instant(status.activated_at.as_deref()?)?;
+    if !approved || status.ended.is_some() || grant.metadata.deletion_timestamp.is_some() || now >= expires_at {
+        return None;
+    }
+    let region = resolved.key_arn.split(':').nth(3)?;
+    let input = GrantInput {
+        uid: grant.metadata.uid.clone()?,
+        bucket: BucketRef {
+            identity: resolved.bucket_identity.clone(),
+            bucket_arn: resolved.bucket_arn.clone(),
+            key_arn: resolved.key_arn.clone(),
+            via_s3: install.place_in(region).via_s3(),
+        },
+        prefixes: Prefixes::parse(&resolved.prefixes).ok()?,
+        expires_at,
+        activated_at,
+        issued: status.kms_grant.is_some(),
+    };
+    Some((input, resolved.service_account_uid.clone()))
+}
+
+/// The Deny that a grant whose window was open and is over leaves behind, until its removal is proved.
+fn held_deny(grant: &DecryptGrant, now: Timestamp) -> Option<HeldDeny> {
+    let status = grant.status.as_ref()?;
+    let resolved = status.resolved.as_ref()?;
+    let expires_at = parse_instant(status.expires_at.as_deref()?)?;
+    if status.removal.is_some() {
+        return None;
+    }
+    let ended = status.ended.as_ref().and_then(|e| parse_instant(&e.at));
+    let from = ended.unwrap_or(now).min(expires_at);
+    Some(HeldDeny { identity: resolved.bucket_identity.clone(), bucket_arn: resolved.bucket_arn.clone(), from })
+}
+
+/// The document that a role should have, given what is observed of it. `released` are identities for which evidence is in that no KMS grant
+/// of the role is left.
+pub fn with_held(
+    mut inputs: Inputs,
+    observed: Option<&Document>,
+    released: &dyn Fn(&str) -> bool,
+    now: Timestamp,
+) -> Inputs {
+    for deny in observed.map(super::document::held_denies).unwrap_or_default() {
+        let open = inputs.grants.iter().any(|g| g.bucket.identity == deny.identity);
+        if !open && !released(&deny.identity) {
+            inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny });
+        }
+    }
+    // Whole seconds: `now` changes on each pass, the document must not.
+    inputs.held.sort();
+    let mut earliest: BTreeMap<String, HeldDeny> = BTreeMap::new();
+    for deny in inputs.held {
+        earliest.entry(deny.identity.clone()).or_insert(deny);
+    }
+    inputs.held = earliest.into_values().collect();
+    inputs
+}

@@ -1,0 +1,319 @@
+//! One pass over a workload role. The only code that writes roles: whoever wants a role to change adds its key to the queue.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tokio::time::Instant;
+
+use super::desired::{DesiredRole, Sources, desired_role, inputs, with_held};
+use super::document::{Built, Inputs, POLICY_NAME, build, held_denies};
+use super::evidence::Evidence;
+use super::observe::observe;
+use super::observed::ObservedRole;
+use super::plan::{Action, Plan, plan};
+use super::state::{Problem, RoleKey, RoleState};
+use crate::api::{DecryptGrant, SecureBucket};
+use crate::aws::error::{AwsError, Seen};
+use crate::aws::iam::Iam;
+use crate::k8s::events::Reason;
+use crate::k8s::{REQUEST_TIMEOUT, within};
+use crate::reconcile::context::{Context, ObjectKey, failed, lock};
+use crate::reconcile::outcome::{PassError, explain, meaning};
+use crate::reconcile::queue::Next;
+
+/// Rounds of observe and execute in one pass.
+const ROUNDS: usize = 3;
+
+/// Objects of the role's namespace.
+struct Objects {
+    buckets: Vec<Arc<SecureBucket>>,
+    grants: Vec<Arc<DecryptGrant>>,
+    service_account_uid: Option<String>,
+    namespace_uid: Option<String>,
+}
+
+impl Objects {
+    fn inputs(&self, key: &RoleKey, ctx: &Context, now: Timestamp) -> Inputs {
+        let sources = Sources {
+            buckets: self.buckets.iter().map(AsRef::as_ref).collect(),
+            grants: self.grants.iter().map(AsRef::as_ref).collect(),
+            service_account_uid: self.service_account_uid.clone(),
+            namespace_uid: self.namespace_uid.clone(),
+        };
+        inputs(key, &sources, &ctx.install, now)
+    }
+}
+
+/// Runs one pass and says when the next is due.
+pub async fn reconcile(ctx: &Context, key: RoleKey) -> Next {
+    match pass(ctx, &key).await {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::info!(role = %key, category = error.category(), %error, "pass over role not finished");
+            if let PassError::Aws(e) = &error {
+                let before = ctx.roles.get(&key).unwrap_or_default();
+                publish(ctx, &key, RoleState { problem: Some(problem_of(ctx, e)), ..before });
+            }
+            lock(&ctx.quiet).remove(&key);
+            failed(&ctx.role_backoff, &key, &error)
+        }
+    }
+}
+
+async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
+    let desired = desired_role(key, &ctx.install);
+    let obey = ctx.roles.must_obey(key);
+    let mut objects = cached(ctx, key).await?;
+    if let Some(wait) = quiet(ctx, key, &objects).filter(|_| !obey) {
+        return Ok(Next::In(wait));
+    }
+    let mut fresh = false;
+    for round in 0.. {
+        let observed = observe(&ctx.aws, &desired.name).await;
+        let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
+        if drawn.plan.widens && !fresh {
+            // Caches may be behind: what gives access is computed from what the API server says now.
+            objects = listed(ctx, key).await?;
+            fresh = true;
+            drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
+        }
+        if drawn.plan.actions.is_empty() || round >= ROUNDS {
+            return Ok(settle(ctx, key, &objects, &drawn, &observed));
+        }
+        note_drift(ctx, key, &objects, &drawn.plan);
+        execute(ctx, &desired, &drawn.plan, key, &objects).await?;
+    }
+    Err(PassError::Conflict)
+}
+
+/// What objects and observation come to.
+struct Drawn {
+    inputs: Inputs,
+    built: Built,
+    plan: Plan,
+    wake: Option<Timestamp>,
+}
+
+async fn draw(
+    ctx: &Context,
+    key: &RoleKey,
+    desired: &DesiredRole,
+    objects: &Objects,
+    observed: &Seen<ObservedRole>,
+    obey: bool,
+) -> Drawn {
+    let now = ctx.clock.aws_now();
+    let (released, wake) = evidence(ctx, key, objects, observed, now).await;
+    let document = observed.value().and_then(|r| r.document.value());
+    let inputs = with_held(objects.inputs(key, ctx, now), document, &|identity| released.contains(identity), now);
+    let built = build(&inputs);
+    let plan = plan(desired, &built.statements, !built.statements.is_empty(), observed, obey);
+    Drawn { inputs, built, plan, wake }
+}
+
+/// How long the role needs no look, if it was as it should be with the same inputs.
+fn quiet(ctx: &Context, key: &RoleKey, objects: &Objects) -> Option<Duration> {
+    let (inputs, until) = lock(&ctx.quiet).get(key).cloned()?;
+    let same = inputs == objects.inputs(key, ctx, ctx.clock.aws_now());
+    let left = until.saturating_duration_since(Instant::now());
+    (same && !left.is_zero()).then_some(left)
+}
+
+async fn cached(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
+    Ok(Objects {
+        buckets: ctx.caches.buckets.list_in(&key.namespace),
+        grants: ctx.caches.grants.list_in(&key.namespace),
+        service_account_uid: ctx.service_account_uid(&key.namespace, &key.service_account),
+        namespace_uid: ctx.namespace_uid(&key.namespace).await?,
+    })
+}
+
+async fn listed(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
+    let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let grants: Api<DecryptGrant> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let all = ListParams::default();
+    let (buckets, grants, service_account_uid) = tokio::join!(
+        within(REQUEST_TIMEOUT, buckets.list(&all)),
+        within(REQUEST_TIMEOUT, grants.list(&all)),
+        ctx.fresh_service_account_uid(&key.namespace, &key.service_account),
+    );
+    Ok(Objects {
+        buckets: buckets?.items.into_iter().map(Arc::new).collect(),
+        grants: grants?.items.into_iter().map(Arc::new).collect(),
+        service_account_uid: service_account_uid?,
+        namespace_uid: ctx.namespace_uid(&key.namespace).await?,
+    })
+}
+
+/// Which held Denies may leave, and when to look again at the others.
+async fn evidence(
+    ctx: &Context,
+    key: &RoleKey,
+    objects: &Objects,
+    observed: &Seen<ObservedRole>,
+    now: Timestamp,
+) -> (BTreeSet<String>, Option<Timestamp>) {
+    let mut released = BTreeSet::new();
+    let mut wake: Option<Timestamp> = None;
+    let Some(role) = observed.value() else { return (released, wake) };
+    let open = objects.inputs(key, ctx, now).grants;
+    for deny in role.document.value().map(held_denies).unwrap_or_default() {
+        if open.iter().any(|g| g.bucket.identity == deny.identity) {
+            continue;
+        }
+        match ctx.clean_since.look(ctx, key, &deny, &role.head.role_id, &objects.grants).await {
+            Evidence::Released => {
+                released.insert(deny.identity);
+            }
+            Evidence::CleanUntil(until) => wake = Some(wake.map_or(until, |w| w.min(until))),
+            Evidence::Held => {}
+        }
+    }
+    (released, wake)
+}
+
+async fn execute(
+    ctx: &Context,
+    desired: &DesiredRole,
+    plan: &Plan,
+    key: &RoleKey,
+    objects: &Objects,
+) -> Result<(), PassError> {
+    let iam = ctx.aws.iam();
+    for action in &plan.actions {
+        one(&iam, desired, action).await?;
+        tracing::info!(role = %key, action = %action, "done");
+        let reason = match action {
+            Action::Create { .. } => Reason::RoleCreated,
+            Action::Delete => Reason::RoleRemoved,
+            _ => continue,
+        };
+        for bucket in holders(key, objects) {
+            ctx.event(bucket.as_ref(), reason, &format!("{action}"), format!("{action}: {}", desired.arn));
+        }
+    }
+    Ok(())
+}
+
+async fn one(iam: &Iam, desired: &DesiredRole, action: &Action) -> Result<(), AwsError> {
+    let name = desired.name.as_str();
+    match action {
+        Action::Create { trust } => {
+            iam.create_role(name, &desired.path, trust, &desired.boundary, &desired.tags).await.map(drop)
+        }
+        Action::PutTrust { trust } => iam.put_trust(name, trust).await,
+        Action::PutBoundary => iam.put_boundary(name, &desired.boundary).await,
+        Action::Tag => iam.tag_role(name, &desired.tags).await,
+        Action::PutDocument { document } => iam.put_role_policy(name, POLICY_NAME, document).await,
+        Action::DeleteDocument => iam.delete_role_policy(name, POLICY_NAME).await,
+        Action::DeleteForeign { name: policy } => iam.delete_role_policy(name, policy).await,
+        Action::Detach { arn } => iam.detach_policy(name, arn).await,
+        Action::Delete => iam.delete_role(name).await,
+    }
+}
+
+/// SecureBuckets whose owners should hear of the role: those that give it a duty.
+fn holders<'a>(key: &'a RoleKey, objects: &'a Objects) -> impl Iterator<Item = &'a Arc<SecureBucket>> {
+    objects.buckets.iter().filter(|b| b.spec.access.iter().any(|a| a.service_account_ref.name == key.service_account))
+}
+
+fn note_drift(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
+    for difference in &plan.drift {
+        ctx.metrics.drift_detected("role");
+        tracing::warn!(role = %key, difference, "drift");
+        for bucket in holders(key, objects) {
+            ctx.event(
+                bucket.as_ref(),
+                Reason::DriftDetected,
+                "role",
+                format!("role of {}: {difference}", key.service_account),
+            );
+        }
+    }
+}
+
+/// The role is as it should be, or something is in the way: tells those who wait for it, and says when to look again.
+fn settle(ctx: &Context, key: &RoleKey, objects: &Objects, drawn: &Drawn, observed: &Seen<ObservedRole>) -> Next {
+    let Drawn { inputs, built, plan, wake } = drawn;
+    let unreadable = plan.unreadable.first();
+    let problem = plan.problem.clone().or_else(|| unreadable.map(|e| problem_of(ctx, e)));
+    let in_force = problem.is_none() && plan.actions.is_empty();
+    publish(ctx, key, state(ctx, key, drawn, observed, problem));
+    if let Some(error) = unreadable {
+        return Next::Failed(ctx.role_backoff.failed(key, meaning(error.kind).class));
+    }
+    ctx.role_backoff.reset(key);
+    let mut next = ctx.drift_check(&key.to_string());
+    let ends = inputs.grants.iter().map(|g| g.expires_at);
+    if let Some(at) = ends.chain(*wake).min() {
+        next = next.min(ctx.instant_of(at).saturating_duration_since(Instant::now()));
+    }
+    let next = next.max(Duration::from_millis(50));
+    if in_force && built.left_out.is_empty() {
+        let known = objects.inputs(key, ctx, ctx.clock.aws_now());
+        lock(&ctx.quiet).insert(key.clone(), (known, Instant::now() + next));
+    } else {
+        lock(&ctx.quiet).remove(key);
+    }
+    // Nothing refers to the role any more: its pass comes when something does.
+    let idle = observed.is_absent() && inputs == &Inputs::default();
+    if idle { Next::Done } else { Next::In(next) }
+}
+
+fn problem_of(ctx: &Context, error: &AwsError) -> Problem {
+    Problem {
+        reason: error.kind.reason().into(),
+        message: explain(error, &ctx.install),
+        stalled: meaning(error.kind).stalled,
+    }
+}
+
+fn state(
+    ctx: &Context,
+    key: &RoleKey,
+    drawn: &Drawn,
+    observed: &Seen<ObservedRole>,
+    problem: Option<Problem>,
+) -> RoleState {
+    let before = ctx.roles.get(key).unwrap_or_default();
+    let head = observed.value().map(|r| &r.head);
+    let document = observed.value().and_then(|r| r.document.value()).cloned();
+    let same = before.document.is_some() && before.document == document;
+    let in_force = problem.is_none() && drawn.plan.actions.is_empty();
+    RoleState {
+        role_id: head.map(|h| h.role_id.clone()),
+        created: head.map(|h| h.created),
+        document_since: if same { before.document_since } else { document.as_ref().map(|_| ctx.clock.aws_now()) },
+        document,
+        duties: if in_force {
+            drawn.inputs.duties.iter().map(|d| d.bucket.identity.clone()).collect()
+        } else {
+            BTreeSet::new()
+        },
+        left_out: drawn.built.left_out.clone(),
+        problem,
+        restricted: drawn.plan.restricted.clone(),
+    }
+}
+
+/// Notes the state and wakes who depends on it, if it changed.
+fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
+    if !ctx.roles.set(key, state) {
+        return;
+    }
+    for bucket in ctx.caches.buckets.list_in(&key.namespace) {
+        if crate::bucket::access::role_keys(&bucket).contains(key) {
+            ctx.queues.buckets.add_now(ObjectKey::of(&*bucket));
+        }
+    }
+    for grant in ctx.caches.grants.list_in(&key.namespace) {
+        let finished = grant.status.as_ref().is_some_and(|s| s.removal.is_some());
+        if grant.spec.subject.service_account_ref.name == key.service_account && !finished {
+            ctx.queues.grants.add_now(ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() });
+        }
+    }
+}

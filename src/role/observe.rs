@@ -1,0 +1,36 @@
+//! Reads one workload role from AWS, in one round trip; a second one only for policies that are not ours.
+
+use super::document::POLICY_NAME;
+use super::observed::{ForeignPolicy, ObservedRole};
+use crate::aws::clients::Aws;
+use crate::aws::error::Seen;
+
+/// Reads the role of this name.
+pub async fn observe(aws: &Aws, name: &str) -> Seen<ObservedRole> {
+    let iam = aws.iam();
+    let (head, document, inline, attached) = tokio::join!(
+        iam.role(name),
+        iam.role_policy(name, POLICY_NAME),
+        iam.role_policies(name),
+        iam.attached_policies(name)
+    );
+    let head = match Seen::from_result(head) {
+        Seen::Value(head) => head,
+        Seen::Absent => return Seen::Absent,
+        Seen::Unreadable(e) => return Seen::Unreadable(e),
+    };
+    let (inline, attached) = match (inline, attached) {
+        (Ok(inline), Ok(attached)) => (inline, attached),
+        (Err(e), _) | (_, Err(e)) => return Seen::Unreadable(e),
+    };
+    let mut foreign = Vec::new();
+    for name_of_policy in inline.into_iter().filter(|n| n != POLICY_NAME) {
+        let document = Seen::from_result(iam.role_policy(name, &name_of_policy).await);
+        foreign.push(ForeignPolicy { name: name_of_policy, attached: false, document });
+    }
+    for arn in attached {
+        let document = Seen::from_result(iam.managed_policy(&arn).await);
+        foreign.push(ForeignPolicy { name: arn, attached: true, document });
+    }
+    Seen::Value(ObservedRole { head, document: Seen::from_result(document), foreign })
+}
