@@ -7,6 +7,8 @@
     reason = "test code; helpers are outside #[test] functions"
 )]
 
+#[path = "policies/domain.rs"]
+mod domain;
 #[path = "policies/doors.rs"]
 mod doors;
 #[path = "policies/edited.rs"]
@@ -19,8 +21,14 @@ mod further;
 mod layers;
 #[path = "policies/operator.rs"]
 mod operator;
+#[path = "policies/roles.rs"]
+mod roles;
 #[path = "policies/rows.rs"]
 mod rows;
+#[path = "policies/setting.rs"]
+mod setting;
+#[path = "policies/sizes.rs"]
+mod sizes;
 #[path = "policies/table.rs"]
 mod table;
 #[path = "policies/world.rs"]
