@@ -25,8 +25,13 @@ pub fn merge(desired: &[Statement], observed: Option<&Document>, obey: bool) -> 
         return Merge { write, outdated: true, ..Merge::default() };
     };
     let outdated = observed.is_certified();
-    let kept: Vec<Statement> =
-        if obey { Vec::new() } else { observed.statements.iter().filter_map(|s| keep(s, desired, outdated)).collect() };
+    let mut kept: Vec<Statement> = Vec::new();
+    for statement in observed.statements.iter().filter(|_| !obey).filter_map(|s| keep(s, desired, outdated)) {
+        // The same Deny twice would get the same Sid twice, which AWS refuses.
+        if !kept.contains(&statement) {
+            kept.push(statement);
+        }
+    }
     let mut statements = desired.to_vec();
     statements.extend(kept.iter().cloned());
     let target = Document::new(statements);
