@@ -130,7 +130,7 @@ calls! {
 
     CreateRole: Iam BoundedRole true ["iam:CreateRole", "iam:TagRole"];
     GetRole: Iam Role false ["iam:GetRole"];
-    ListRoles: Iam Role false ["iam:ListRoles"];
+    ListRoles: Iam Account false ["iam:ListRoles"];
     TagRole: Iam Role true ["iam:TagRole"];
     UpdateAssumeRolePolicy: Iam BoundedRole true ["iam:UpdateAssumeRolePolicy"];
     PutRolePermissionsBoundary: Iam BoundedRole true ["iam:PutRolePermissionsBoundary"];
