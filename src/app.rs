@@ -229,12 +229,21 @@ async fn work(
         told: Mutex::default(),
     });
     let passes = passes(Arc::clone(&ctx), config.workers, stopped);
+    let mut publish = std::pin::pin!(publish);
     tokio::select! {
-        () = passes => Ok(()),
-        _ = watches => Ok(()),
-        () = publish => Ok(()),
+        () = passes => {}
+        _ = watches => {}
+        () = &mut publish => {}
     }
+    // The passes are over and their context is gone: what they have said is written, then the channel ends.
+    if tokio::time::timeout(LAST_WORDS, publish).await.is_err() {
+        tracing::warn!("some events were not written before the end");
+    }
+    Ok(())
 }
+
+/// Longest wait for events when everything else has ended.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs the queues, once everything has been listed, until `stopped`; then finishes what is in hand.
 async fn passes(ctx: Arc<Context>, workers: usize, stopped: tokio::sync::watch::Receiver<bool>) {

@@ -2,7 +2,6 @@
 //! names the flag and the way out.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -63,7 +62,7 @@ pub struct RunArgs {
     pub aws_role_arn: Option<String>,
     /// File with the ServiceAccount token for that role.
     #[arg(long, env = "AWS_WEB_IDENTITY_TOKEN_FILE")]
-    pub aws_web_identity_token_file: Option<PathBuf>,
+    pub aws_web_identity_token_file: Option<String>,
     /// One endpoint for all AWS services instead of AWS's own.
     #[arg(long, env = "AWS_ENDPOINT_URL")]
     pub aws_endpoint_url: Option<String>,
@@ -142,7 +141,7 @@ pub struct RunArgs {
     pub no_aws_rate_limits: bool,
     /// File for the names of the AWS operations called.
     #[arg(long, env = "SECUREBUCKET_AWS_CALL_LOG", hide = true)]
-    pub aws_call_log: Option<PathBuf>,
+    pub aws_call_log: Option<String>,
 }
 
 /// Flags of `policy`.

@@ -265,7 +265,7 @@ pub struct AccessStatus {
     pub duty: Duty,
     /// ServiceAccount of this namespace.
     pub service_account: String,
-    /// Uid of the ServiceAccount that the duty was first given to; a ServiceAccount made anew under the name is reported.
+    /// Uid of the ServiceAccount, if there is one of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_uid: Option<String>,
     /// Role for the annotation `eks.amazonaws.com/role-arn` of the ServiceAccount, or for the AWS profile.

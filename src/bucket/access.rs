@@ -36,15 +36,10 @@ pub fn statuses(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Vec<
     if bucket.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    bucket.spec.access.iter().map(|entry| status_of(ctx, bucket, desired, entry)).collect()
+    bucket.spec.access.iter().map(|entry| status_of(ctx, desired, entry)).collect()
 }
 
-fn status_of(
-    ctx: &Context,
-    bucket: &SecureBucket,
-    desired: &Desired,
-    entry: &AccessEntry,
-) -> (AccessStatus, Option<Problem>) {
+fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessStatus, Option<Problem>) {
     let namespace = &desired.names.namespace;
     let account = &entry.service_account_ref.name;
     let key = RoleKey { namespace: namespace.clone(), service_account: account.clone() };
@@ -67,7 +62,7 @@ fn status_of(
         name: entry.name.clone(),
         duty: entry.duty,
         service_account: account.clone(),
-        service_account_uid: recorded.and_then(|a| a.service_account_uid.clone()).or(uid),
+        service_account_uid: uid,
         role_arn: ctx.install.role_arn(namespace, account),
         state: problem.as_ref().map_or("InForce".into(), |p| p.reason.clone()),
     };

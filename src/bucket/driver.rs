@@ -90,6 +90,8 @@ struct Rounds {
     object: SecureBucket,
     plan: Plan,
     failures: Vec<(Facet, AwsError)>,
+    /// The bucket was seen, and is ours.
+    exists: bool,
 }
 
 async fn converge(
@@ -108,8 +110,8 @@ async fn converge(
     let marks = (object.uid(), object.metadata.generation, asked.clone());
     let known = settled(ctx, &object, &marks).filter(|_| !obey);
     let due = known.as_ref().map(|s| s.until);
-    let Rounds { object, plan, failures } = match known {
-        Some(known) => Rounds { object, plan: known.plan, failures: Vec::new() },
+    let Rounds { object, plan, failures, exists } = match known {
+        Some(known) => Rounds { object, plan: known.plan, failures: Vec::new(), exists: true },
         None => rounds(ctx, api, object, &desired, obey).await?,
     };
     ctx.untell(&object, Reason::InvalidSpec);
@@ -122,6 +124,7 @@ async fn converge(
         plan: &plan,
         failures: &failures,
         access,
+        exists,
         active_grants: access::active_grants(ctx, &object),
         releasing: releasing.clone(),
         obeyed: if obey && failures.is_empty() { asked } else { None },
@@ -187,7 +190,9 @@ async fn rounds(
             drifted(ctx, &executor.object, &plan, Reason::DriftDetected);
         }
         if plan.actions.is_empty() || !failures.is_empty() || round == ROUNDS {
-            return Ok(Rounds { object: executor.object, plan, failures });
+            let ours = !plan.blocked.iter().any(|b| b.reason.starts_with("Bucket"));
+            let exists = ours && observed.bucket.value().is_some();
+            return Ok(Rounds { object: executor.object, plan, failures, exists });
         }
         let done = executor.run(plan.actions.clone()).await?;
         told(ctx, &executor.object, &done.actions, &situation);

@@ -397,10 +397,8 @@ fn plan_bucket(
         );
         return;
     }
-    let owner = match plan.read(Facet::BucketTags, &bucket.tags) {
-        Some(seen) => Some(owner_of(seen.unwrap_or(&Tags::new()), desired, install)),
-        None => None,
-    };
+    let owner = plan.read(Facet::BucketTags, &bucket.tags);
+    let owner = owner.map(|seen| owner_of(seen.unwrap_or(&Tags::new()), desired, install));
     match &owner {
         Some(Owner::Another(who)) => {
             plan.block(
@@ -457,17 +455,17 @@ fn plan_bucket_facets(
     install: &Installation,
     key: &KeyForBucket,
 ) {
-    if let Some(seen) = plan.read(Facet::PublicAccessBlock, &bucket.public_access_block) {
-        if seen != Some(&PublicAccessBlock::ALL) {
-            drift_if(plan, situation.provisioned, Facet::PublicAccessBlock, "not all four switches are on");
-            sections.restrict.push(Action::BlockPublicAccess);
-        }
+    if let Some(seen) = plan.read(Facet::PublicAccessBlock, &bucket.public_access_block)
+        && seen != Some(&PublicAccessBlock::ALL)
+    {
+        drift_if(plan, situation.provisioned, Facet::PublicAccessBlock, "not all four switches are on");
+        sections.restrict.push(Action::BlockPublicAccess);
     }
-    if let Some(seen) = plan.read(Facet::Ownership, &bucket.ownership) {
-        if seen.map(String::as_str) != Some("BucketOwnerEnforced") {
-            drift_if(plan, situation.provisioned, Facet::Ownership, "ACLs are in force");
-            sections.restrict.push(Action::EnforceOwnership);
-        }
+    if let Some(seen) = plan.read(Facet::Ownership, &bucket.ownership)
+        && seen.map(String::as_str) != Some("BucketOwnerEnforced")
+    {
+        drift_if(plan, situation.provisioned, Facet::Ownership, "ACLs are in force");
+        sections.restrict.push(Action::EnforceOwnership);
     }
     plan_key_dependent(plan, sections, desired, bucket, situation, install, key);
     if let Some(seen) = plan.read(Facet::Versioning, &bucket.versioning) {

@@ -30,7 +30,11 @@ pub async fn waits_for(
     let identity = status.identity.clone().unwrap_or_default();
     for key in access::role_keys(bucket) {
         // No state yet means that the writer of roles has not looked since start: that is no proof of anything.
-        let out = ctx.roles.get(&key).is_some_and(|r| r.problem.is_none() && !r.duties.contains(&identity));
+        let out = ctx.roles.get(&key).is_some_and(|r| {
+            // A role under the name that is not ours gives nothing in our name.
+            let foreign = r.problem.as_ref().is_some_and(|p| p.reason == "RoleNameTaken");
+            foreign || r.problem.is_none() && !r.duties.contains(&identity)
+        });
         if !out {
             ctx.queues.roles.add_now(key.clone());
             return Ok(Some(format!(

@@ -26,6 +26,8 @@ pub struct Pass<'a> {
     pub access: Vec<(AccessStatus, Option<Problem>)>,
     /// Open grants.
     pub active_grants: i32,
+    /// True if the last observation showed the bucket, and it is ours.
+    pub exists: bool,
     /// What deletion waits for; `None` if the object is not being deleted.
     pub releasing: Option<String>,
     /// Value of `reconcile-at` that this pass obeyed.
@@ -52,8 +54,6 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
     let mut sets = summary(pass, install);
     sets.extend(GROUPS.iter().map(|(type_, facets)| piece(type_, facets, pass, install)));
     sets.push(roles(pass));
-    let created = pass.plan.blocked.is_empty() || before.bucket_arn.is_some();
-    let exists = created && !bucket_pending(pass);
     SecureBucketStatus {
         observed_generation: Some(generation),
         conditions: update(&before.conditions, &sets, generation, now),
@@ -61,11 +61,11 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
         account_id: Some(desired.names.place.account.clone()),
         region: Some(desired.names.place.region.clone()),
         bucket_name: Some(desired.names.bucket.clone()),
-        bucket_arn: before.bucket_arn.clone().or_else(|| exists.then(|| desired.names.bucket_arn())),
+        bucket_arn: before.bucket_arn.clone().or_else(|| pass.exists.then(|| desired.names.bucket_arn())),
         provisioned_at: before
             .provisioned_at
             .clone()
-            .or_else(|| complete.then(|| crate::domain::time::format_instant(now))),
+            .or_else(|| (complete && pass.exists).then(|| crate::domain::time::format_instant(now))),
         effective: Some(desired.effective.clone()),
         access: pass.access.iter().map(|(a, _)| a.clone()).collect(),
         active_grants: Some(pass.active_grants),

@@ -1,6 +1,7 @@
 //! From flags to settings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::{self, UsageError, entries, given};
@@ -120,7 +121,7 @@ impl RunArgs {
         let regions = regions_checked("--aws-region", &aws_region, regions)?;
         let workloads = role_path(&cluster);
         let role_arn = given(aws_role_arn);
-        let token_file = aws_web_identity_token_file.filter(|p| !p.as_os_str().is_empty());
+        let token_file = given(aws_web_identity_token_file).map(PathBuf::from);
         if let Some(arn) = &role_arn {
             check::role_arn("--aws-role-arn", arn, &workloads)?;
         }
@@ -173,7 +174,7 @@ impl RunArgs {
                 role_arn,
                 web_identity_token_file: token_file,
                 limits: if no_aws_rate_limits { Limits::unlimited() } else { Limits::half_of_quota() },
-                call_log: aws_call_log.filter(|p| !p.as_os_str().is_empty()),
+                call_log: given(aws_call_log).map(PathBuf::from),
             },
             regions,
             bucket_prefix: prefix(bucket_prefix, &cluster)?,

@@ -209,13 +209,7 @@ impl Work<'_> {
             "PolicyApproved",
             "the bucket's grants.approvals is 0 and the request is within its terms",
         );
-        self.write(|s| {
-            let mut sets: Vec<Set> = vec![set];
-            sets.retain(|set| !s.conditions.iter().any(|c| c.type_ == set.type_));
-            let kept = s.conditions.clone();
-            s.conditions = update(&kept, &sets, generation, now);
-        })
-        .await?;
+        self.write(|s| s.conditions = update(&s.conditions, &[set], generation, now)).await?;
         tell::approved(self.ctx, &self.grant, self.bucket.as_ref());
         Ok(())
     }

@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(bad.meta().name.as_deref(), Some("n"));
         let (meta, error) = bad.into_result().unwrap_err();
         assert_eq!(meta.uid.as_deref(), Some("u"));
-        assert!(error.contains("invalid type"), "{error}");
+        assert!(error.contains("Expected a sequence"), "{error}");
     }
 }

@@ -109,7 +109,7 @@ async fn an_undecodable_object_stops_nobody_and_is_not_absent() {
     let seen = probe.take(vec![Init, InitApply(bad("x", "u1")), InitApply(good("a", "u2", "2")), InitDone]);
     assert_eq!(seen, ["!ns/x", "+a@2", "synced"]);
     assert_eq!(cache.undecodable().len(), 1);
-    assert!(cache.undecodable()[0].error.contains("expected a map"), "{:?}", cache.undecodable());
+    assert!(cache.undecodable()[0].error.contains("Expected a map"), "{:?}", cache.undecodable());
     assert_eq!(probe.take(vec![Init, InitApply(bad("x", "u1")), InitApply(good("a", "u2", "2")), InitDone]), [""; 0]);
     assert_eq!(
         probe.take(vec![Apply(bad("a", "u2"))]),
@@ -141,9 +141,9 @@ async fn several_namespaces_are_one_cache_that_is_synced_last_of_all() {
     assert!(cache.get("ns0", "a").is_none() && cache.get("ns1", "a").is_some(), "one source knows its own alone");
 }
 
-/// A server whose lists are answered by `list` and whose watches end at once without an event.
+/// A server whose lists are answered by `list` and whose watches are silent.
 fn lists(list: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (Client, Requests) {
-    server(move |seen| if seen.query.contains("watch=true") { Answer::empty() } else { list(seen) })
+    server(move |seen| if seen.query.contains("watch=true") { Answer::never() } else { list(seen) })
 }
 
 fn list_of(items: Vec<Value>) -> Answer {
@@ -199,10 +199,7 @@ async fn a_failing_list_backs_off_and_is_heard_of_only_once_it_works() {
 
 #[tokio::test(start_paused = true)]
 async fn everything_is_listed_anew_after_a_while() {
-    let (client, requests) = server(|seen| match seen.query.contains("watch=true") {
-        true => Answer::never(),
-        false => list_of(vec![]),
-    });
+    let (client, requests) = lists(|_| list_of(vec![]));
     let (cache, run) = watch::<ConfigMap, _>(&client, &[], |_| {});
     let _ = tokio::time::timeout(RESYNC * 7 / 2, run).await;
     let listed = requests.all().iter().filter(|r| !r.query.contains("watch")).count();

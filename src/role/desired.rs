@@ -80,13 +80,10 @@ pub fn inputs(key: &RoleKey, sources: &Sources<'_>, install: &Installation, now:
     let mut grants = Vec::new();
     let mut held = Vec::new();
     for grant in sources.grants.iter().filter(|g| g.spec.subject.service_account_ref.name == key.service_account) {
-        if let Some(open) = open_grant(grant, install, now) {
-            if sources.service_account_uid.as_ref() == Some(&open.1) {
-                grants.push(open.0);
-                continue;
-            }
+        match open_grant(grant, install, now) {
+            Some((input, uid)) if sources.service_account_uid.as_ref() == Some(&uid) => grants.push(input),
+            _ => held.extend(held_deny(grant, now)),
         }
-        held.extend(held_deny(grant, now));
     }
     Inputs { duties, grants, held }
 }

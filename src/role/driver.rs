@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
@@ -86,6 +87,7 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         }
         note_drift(ctx, key, &objects, &drawn.plan);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
+        note_repair(ctx, key, &objects, &drawn.plan);
     }
     Err(PassError::Conflict)
 }
@@ -133,8 +135,9 @@ async fn cached(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
 }
 
 async fn listed(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
-    let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let grants: Api<DecryptGrant> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    // Guarded: an object that cannot be decoded gives nothing, and must not stop the others.
+    let buckets: Api<DeserializeGuard<SecureBucket>> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let grants: Api<DeserializeGuard<DecryptGrant>> = Api::namespaced(ctx.client.clone(), &key.namespace);
     let all = ListParams::default();
     let (buckets, grants, service_account_uid) = tokio::join!(
         within(REQUEST_TIMEOUT, buckets.list(&all)),
@@ -142,8 +145,8 @@ async fn listed(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
         ctx.fresh_service_account_uid(&key.namespace, &key.service_account),
     );
     Ok(Objects {
-        buckets: buckets?.items.into_iter().map(Arc::new).collect(),
-        grants: grants?.items.into_iter().map(Arc::new).collect(),
+        buckets: buckets?.items.into_iter().filter_map(|b| b.0.ok()).map(Arc::new).collect(),
+        grants: grants?.items.into_iter().filter_map(|g| g.0.ok()).map(Arc::new).collect(),
         service_account_uid: service_account_uid?,
         namespace_uid: ctx.namespace_uid(&key.namespace).await?,
     })
@@ -231,6 +234,20 @@ fn note_drift(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
                 Reason::DriftDetected,
                 "role",
                 format!("role of {}: {difference}", key.service_account),
+            );
+        }
+    }
+}
+
+fn note_repair(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
+    for difference in &plan.drift {
+        ctx.metrics.drift_repaired("role");
+        for bucket in holders(key, objects) {
+            ctx.event(
+                bucket.as_ref(),
+                Reason::DriftRepaired,
+                "role",
+                format!("role of {}: repaired: {difference}", key.service_account),
             );
         }
     }

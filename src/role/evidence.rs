@@ -7,7 +7,9 @@ use super::document::HeldDeny;
 use super::state::RoleKey;
 use crate::api::DecryptGrant;
 use crate::aws::error::{AwsErrorKind, Seen};
+use crate::aws::kms::Kms;
 use crate::domain::identity::{key_alias, kms_grant_prefix};
+use crate::domain::tags;
 use crate::domain::time::after;
 use crate::reconcile::context::{Context, lock};
 use jiff::{SignedDuration, Timestamp};
@@ -122,10 +124,38 @@ impl CleanSince {
         let regions = std::iter::once(&ctx.install.place.region).chain(&ctx.install.regions);
         for region in regions {
             let place = ctx.install.place_in(region);
-            match Seen::from_result(ctx.aws.kms(&place).describe_key(&alias).await) {
+            let kms = ctx.aws.kms(&place);
+            match Seen::from_result(kms.describe_key(&alias).await) {
                 Seen::Value(head) => return Seen::Value((place, head.arn)),
                 Seen::Absent => {}
                 Seen::Unreadable(e) => return Seen::Unreadable(e),
+            }
+            // Somebody deleted the alias: a key of this identity may exist all the same.
+            match Self::key_by_tags(ctx, &kms, &deny.identity).await {
+                Seen::Absent => {}
+                Seen::Value(arn) => return Seen::Value((place, arn)),
+                Seen::Unreadable(e) => return Seen::Unreadable(e),
+            }
+        }
+        Seen::Absent
+    }
+
+    async fn key_by_tags(ctx: &Context, kms: &Kms, identity: &str) -> Seen<String> {
+        let keys = match kms.list_keys().await {
+            Ok(keys) => keys,
+            Err(e) => return Seen::Unreadable(e),
+        };
+        for arn in keys {
+            match kms.key_tags(&arn).await {
+                Ok(found) => {
+                    let ours = found.get(tags::CLUSTER) == Some(&ctx.install.cluster);
+                    if ours && found.get(tags::IDENTITY).is_some_and(|i| i == identity) {
+                        return Seen::Value(arn);
+                    }
+                }
+                // Our own keys are readable to us.
+                Err(e) if matches!(e.kind, AwsErrorKind::AccessDenied | AwsErrorKind::NotFound) => {}
+                Err(e) => return Seen::Unreadable(e),
             }
         }
         Seen::Absent
