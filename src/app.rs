@@ -233,7 +233,7 @@ async fn work(
     tokio::select! {
         () = passes => {}
         _ = watches => {}
-        () = &mut publish => {}
+        () = &mut publish => return Ok(()),
     }
     // The passes are over and their context is gone: what they have said is written, then the channel ends.
     if tokio::time::timeout(LAST_WORDS, publish).await.is_err() {

@@ -56,8 +56,6 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
     } else {
         Some(Problem::passing("Progressing", format!("the role of {account} is being written")))
     };
-    let recorded =
-        bucket.status.iter().flat_map(|s| &s.access).find(|a| a.name == entry.name && a.service_account == *account);
     let status = AccessStatus {
         name: entry.name.clone(),
         duty: entry.duty,

@@ -71,14 +71,7 @@ impl Waker {
         if self.changed("bucket", &key, own) || gone {
             self.queues.buckets.add_now(key.clone());
         }
-        let for_roles = json!([
-            life,
-            bucket.spec.access,
-            status.provisioned_at,
-            status.bucket_arn,
-            status.key_arn,
-            status.access.len()
-        ]);
+        let for_roles = json!([life, bucket.spec.access, status.provisioned_at, status.bucket_arn, status.key_arn]);
         if self.changed("bucket/roles", &key, for_roles) || gone {
             for role in role_keys(bucket) {
                 self.queues.roles.add_now(role);
