@@ -25,6 +25,8 @@ mod operator;
 mod roles;
 #[path = "policies/rows.rs"]
 mod rows;
+#[path = "policies/semantics.rs"]
+mod semantics;
 #[path = "policies/setting.rs"]
 mod setting;
 #[path = "policies/sizes.rs"]
