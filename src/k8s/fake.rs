@@ -32,6 +32,11 @@ impl Answer {
         Self(Some((code, body)))
     }
 
+    /// No body: a watch that ends at once.
+    pub(crate) fn empty() -> Self {
+        Self(Some((200, Value::Null)))
+    }
+
     pub(crate) fn never() -> Self {
         Self(None)
     }
@@ -82,7 +87,7 @@ pub(crate) fn server(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -
             let answer = answer(&seen);
             log.0.lock().unwrap().push(seen);
             let Some((code, body)) = answer.0 else { return std::future::pending().await };
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            let body = if body.is_null() { Body::empty() } else { Body::from(serde_json::to_vec(&body).unwrap()) };
             Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap())
         }
     });

@@ -5,6 +5,7 @@ pub mod events;
 pub mod finalizer;
 mod guard;
 pub mod lease;
+mod paced;
 pub mod status;
 pub mod watch;
 

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::guard::Guarded;
+use super::paced::paced;
 use crate::domain::time::jittered;
 
 /// The server ends a watch after this long; kube's watcher gives a silent connection five seconds more. The default is 290 s, for which
@@ -138,7 +139,7 @@ impl<K> Cache<K> {
 
 /// Watches a namespaced kind in the whole cluster, or in the namespaces named. For metadata alone, `K` is `PartialObjectMeta<_>`.
 ///
-/// Nothing happens until the future is polled; it never ends. `on_event` is called from it and must not block.
+/// Nothing is asked until the future is polled; it never ends. `on_event` is called from it and must not block.
 pub fn watch<K, F>(
     client: &Client,
     namespaces: &[String],
@@ -155,10 +156,10 @@ where
         + 'static,
 {
     let apis = if namespaces.is_empty() {
-        vec![(Api::all(client.clone()), config())]
+        vec![(Api::all(paced(client)), config())]
     } else {
         let unique: BTreeSet<&String> = namespaces.iter().collect();
-        unique.into_iter().map(|ns| (Api::namespaced(client.clone(), ns), config())).collect()
+        unique.into_iter().map(|ns| (Api::namespaced(paced(client), ns), config())).collect()
     };
     watch_all(apis, Arc::new(on_event))
 }
@@ -172,12 +173,14 @@ pub fn watch_namespaces<F>(
 where
     F: Fn(WatchEvent<PartialObjectMeta<Namespace>>) + Send + Sync + 'static,
 {
-    let api = Api::all(client.clone());
     let apis = if namespaces.is_empty() {
-        vec![(api, config())]
+        vec![(Api::all(paced(client)), config())]
     } else {
         let unique: BTreeSet<&String> = namespaces.iter().collect();
-        unique.into_iter().map(|ns| (api.clone(), config().fields(&format!("metadata.name={ns}")))).collect()
+        unique
+            .into_iter()
+            .map(|ns| (Api::all(paced(client)), config().fields(&format!("metadata.name={ns}"))))
+            .collect()
     };
     watch_all(apis, Arc::new(on_event))
 }

@@ -215,3 +215,15 @@ async fn a_list_without_an_answer_is_given_up() {
     assert!(requests.all().len() >= 3, "{:?}", requests.all());
     assert!(!cache.is_synced());
 }
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_not_begun_again_at_once() {
+    let (client, requests) = server(|seen| match seen.query.contains("watch=true") {
+        true => Answer::empty(),
+        false => list_of(vec![]),
+    });
+    let (_, run) = watch::<ConfigMap, _>(&client, &[], |_| {});
+    let _ = tokio::time::timeout(Duration::from_secs(60), run).await;
+    let watches = requests.all().iter().filter(|r| r.query.contains("watch=true")).count();
+    assert!((30..=62).contains(&watches), "{watches}");
+}
