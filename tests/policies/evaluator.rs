@@ -1,8 +1,9 @@
 //! Evaluates policy documents the way AWS does, as far as ours go: S3, KMS and IAM requests within one account.
 //!
-//! Our own, because no crate judged the table rightly: `iam-rs` knows one policy at a time (no boundary, no resource policy, no key policy),
-//! `fakecloud-iam` knows no KMS grants, holds `ForAllValues` false for a missing key, lets a wildcard in an ARN run over its colons, and
-//! does not say which statement decided.
+//! Our own, after two crates were asked all requests of the table (2,896). `fakecloud-iam` 0.51 agreed on all but the 734 that hang on a KMS
+//! grant, which it does not know, and two by an AWS service; but it does not say which statement decided, holds `ForAllValues` false for a
+//! missing key, lets a wildcard in an ARN run over its colons, and brings an emulator along. `iam-rs` 0.7 has no boundary, resource policy
+//! or grant to combine, takes an account's root for the root user alone (325 wrong refusals), and refuses `*` as a resource.
 //!
 //! Sources: IAM User Guide, reference_policies_evaluation-logic and reference_policies_elements_condition_operators; KMS Developer Guide,
 //! policy-evaluation.
