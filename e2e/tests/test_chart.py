@@ -1,8 +1,8 @@
 """The Helm chart: what it renders, what it refuses, and what its ServiceAccount may do on a real API server.
 
-Needs a stack for helm, kubectl and the API server:
+Needs a stack for helm, kubectl and the API server, and the operator's binary:
 
-    e2e/stack run -- python3 -m unittest e2e/tests/test_chart.py
+    cargo build && e2e/stack run -- python3 -m unittest e2e/tests/test_chart.py
 
 The CRDs that the chart installs stay in the API server. A later `helm install` under another release name must take them over
 (`--take-ownership`), as it would have to in any cluster.
@@ -28,6 +28,7 @@ except ImportError:
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CHART = CHECKOUT / "charts" / "securebucket"
+BINARY = CHECKOUT / "target" / "debug" / "securebucket"
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 ROLE_ARN = "arn:aws:iam::111122223333:role/securebucket-operator"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -37,15 +38,12 @@ REQUIRED = {"cluster": {"name": "prod-eu"}, "aws": {"region": "eu-west-1"}}
 NAMESPACED_RIGHTS = {
     ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch"},
     ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch"},
-    ("securebucket.io", "securebuckets/status", None): {"get", "update", "patch"},
-    ("securebucket.io", "decryptgrants/status", None): {"get", "update", "patch"},
-    ("securebucket.io", "securebuckets/finalizers", None): {"update"},
-    ("securebucket.io", "decryptgrants/finalizers", None): {"update"},
-    ("", "configmaps", None): {"get", "create", "patch", "delete"},
+    ("securebucket.io", "securebuckets/status", None): {"update"},
+    ("securebucket.io", "decryptgrants/status", None): {"update"},
+    ("", "configmaps", None): {"get", "create", "update", "delete"},
     ("", "serviceaccounts", None): {"get", "list", "watch"},
     ("events.k8s.io", "events", None): {"create", "patch"},
 }
-CLUSTER_RIGHTS = {("", "namespaces", None): {"get", "list", "watch"}}
 RBAC = "rbac.authorization.k8s.io"
 # Questions whose answer must be no wherever they are asked: verb, group, resource.
 NEVER = [
@@ -63,17 +61,19 @@ NEVER = [
     ("create", RBAC, "clusterrolebindings"), ("patch", RBAC, "clusterroles"),
     ("create", "admissionregistration.k8s.io", "validatingadmissionpolicies"),
     ("create", "", "namespaces"), ("patch", "", "namespaces"), ("delete", "", "namespaces"),
-    ("list", "", "configmaps"), ("watch", "", "configmaps"), ("update", "", "configmaps"),
+    ("list", "", "configmaps"), ("watch", "", "configmaps"), ("patch", "", "configmaps"),
     ("create", "", "events"), ("get", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events"),
     # The custom resources are the users'; the virtual verbs are for people.
     *((verb, "securebucket.io", kind) for kind in ("securebuckets", "decryptgrants")
       for verb in ("create", "update", "delete", "deletecollection")),
     *((verb, "securebucket.io", "securebuckets") for verb in ("approve", "revoke", "delegate")),
+    ("update", "securebucket.io", "securebuckets/finalizers"),
 ]
 
 # For each value: another one, and a text that is in a line which it adds or takes away.
 FLIPS: dict[str, tuple[Any, str]] = {
     "cluster.name": ("prod-us", "--cluster=prod-us"),
+    "cluster.oidcIssuer": ("https://oidc.test/id/X", "--oidc-issuer=https://oidc.test/id/X"),
     "aws.region": ("eu-central-1", "--aws-region=eu-central-1"),
     "aws.regions": (["eu-north-1", "eu-south-1"], "--regions=eu-north-1,eu-south-1"),
     "aws.endpointUrl": ("http://127.0.0.1:4566", "--aws-endpoint-url=http://127.0.0.1:4566"),
@@ -164,6 +164,13 @@ def good(tool: str, *arguments: Any, text: str | None = None) -> str:
     return done.stdout
 
 
+def binary(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the operator's binary without any setting but its arguments."""
+    if not BINARY.is_file():
+        raise AssertionError(f"no binary at {BINARY}: run `cargo build`")
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=60, env={"KUBECONFIG": "/nonexistent"})
+
+
 def kubectl_json(*arguments: Any, text: str | None = None) -> Any:
     return json.loads(good("kubectl", *arguments, "-o", "json", text=text))
 
@@ -232,6 +239,11 @@ def rights(rules: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], set
     return table
 
 
+def cluster_rights(namespaces: tuple[str, ...] = ()) -> dict[tuple[str, str, str | None], set[str]]:
+    """Of cluster-scoped objects, only Namespaces, and only those served."""
+    return {("", "namespaces", name): {"get", "list", "watch"} for name in namespaces or (None,)}
+
+
 def lease_rights(name: str) -> dict[tuple[str, str, str | None], set[str]]:
     return {("coordination.k8s.io", "leases", None): {"create"}, ("coordination.k8s.io", "leases", name): {"get", "update"}}
 
@@ -278,10 +290,10 @@ class Rendering(unittest.TestCase):
 
     def test_schema_and_values_name_the_same_things(self) -> None:
         def known(schema: dict[str, Any], path: str = "") -> Iterator[str]:
-            self.assertIs(schema["additionalProperties"], False, path)
+            self.assertIs(schema.get("additionalProperties"), False, path)
             for key, value in schema["properties"].items():
                 here = f"{path}.{key}" if path else key
-                if "properties" in value:
+                if "properties" in value and here != "serviceAccount.annotations":  # any annotation may stand there
                     yield from known(value, here)
                 else:
                     yield here
@@ -320,6 +332,20 @@ class Rendering(unittest.TestCase):
         self.assertEqual([container[p]["httpGet"] for p in ("livenessProbe", "readinessProbe")],
                          [{"path": "/livez", "port": "http"}, {"path": "/readyz", "port": "http"}])
         self.assertIn("--listen=[::]:8080", container["args"])
+
+    def test_the_binary_takes_the_arguments(self) -> None:
+        """Each run gets past the check of its settings and then misses an API server. The examples use every flag."""
+        used: set[str] = set()
+        for path in CI_VALUES:
+            with self.subTest(path.name):
+                values = yaml.safe_load(path.read_text(encoding="utf-8"))
+                values["cluster"].setdefault("oidcIssuer", "https://oidc.test")  # a pod with IRSA has it from its token
+                arguments = pod_of(render(values))["containers"][0]["args"]
+                self.assertIn("no way to the API server", binary(*arguments).stderr)
+                used |= {argument.partition("=")[0] for argument in arguments}
+        self.assertNotIn("no way to the API server", binary(*arguments, "--workers=none").stderr)
+        template_text = (CHART / "templates" / "deployment.yaml").read_text(encoding="utf-8")
+        self.assertEqual(used - {"run"}, set(re.findall(r"--[a-z-]{3,}", template_text)))
 
     def test_service_reaches_the_pods(self) -> None:
         text = render(REQUIRED)
@@ -380,6 +406,9 @@ class Refusals(unittest.TestCase):
         self.refused({}, "cluster.name is required", "--set cluster.name=", "aws.region is required", "--set aws.region=")
         self.refused({"aws": {"region": "eu-west-1"}}, "cluster.name is required")
         self.refused({"cluster": {"name": "prod-eu"}}, "aws.region is required")
+        long = changed(REQUIRED, "cluster.name", "a" * 21)
+        self.refused(long, "bucketPrefix is required")
+        self.assertEqual(template({**long, "bucketPrefix": "a" * 20}).returncode, 0)
 
     def test_two_replicas_without_leader_election(self) -> None:
         self.refused({**REQUIRED, "leaderElection": {"enabled": False}}, "replicas is 2", "leaderElection.enabled is false")
@@ -392,9 +421,10 @@ class Refusals(unittest.TestCase):
 
     def test_bad_values(self) -> None:
         bad = {
-            "cluster.name": ["Prod", "a/b", "-a", 7, "a" * 33], "aws.region": ["Ireland", 1], "aws.regions": ["eu-west-1", ["x"]],
+            "cluster.name": ["Prod", "a/b", "-a", 7, "a" * 33], "cluster.oidcIssuer": ["oidc.test", "http://oidc.test"],
+            "aws.region": ["Ireland", 1], "aws.regions": ["eu-west-1", ["x"]],
             "aws.endpointUrl": ["localhost:4566"], "aws.breakGlassRoleArn": ["admin", "arn:aws:iam::1:role/x"],
-            "aws.pinFederation": ["true"], "bucketPrefix": ["A_b"], "grants.floor": ["15", "1d", "", 15, "1m1h"],
+            "aws.pinFederation": ["true"], "bucketPrefix": ["A_b", "a" * 21], "grants.floor": ["15", "1d", "", 15, "1m1h"],
             "grants.ceiling": ["-1h"], "timing.policyPropagation": [15], "timing.rolePropagation": ["1.5m"],
             "timing.evidenceWait": ["ten minutes"], "timing.driftCheck": [None], "watch.namespaces": ["telephony", ["Tele_phony"], ["a", "a"]],
             "workers": [0, "8", 1.5, None], "log.level": ["", 1], "log.format": ["xml"], "replicas": [-1, "2"],
@@ -424,13 +454,15 @@ class Rbac(unittest.TestCase):
 
     def test_whole_cluster(self) -> None:
         text = render(REQUIRED)
-        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")], [{**CLUSTER_RIGHTS, **NAMESPACED_RIGHTS}])
+        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")],
+                         [{**cluster_rights(), **NAMESPACED_RIGHTS}])
         self.assertEqual([rights(role["rules"]) for role in of_kind(text, "Role")], [lease_rights("securebucket")])
         self.bound(text)
 
     def test_some_namespaces(self) -> None:
         text = render({**REQUIRED, "watch": {"namespaces": ["telephony", "analytics"]}})
-        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")], [CLUSTER_RIGHTS])
+        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")],
+                         [cluster_rights(("telephony", "analytics"))])
         self.assertEqual({role["metadata"]["namespace"]: rights(role["rules"]) for role in of_kind(text, "Role")}, {
             "telephony": NAMESPACED_RIGHTS, "analytics": NAMESPACED_RIGHTS, "securebucket-system": lease_rights("securebucket")})
         self.bound(text)
@@ -517,13 +549,12 @@ class Installed(unittest.TestCase):
         table = rights(answer["status"]["resourceRules"])
         return {(*where, verb) for where, verbs in table.items() for verb in verbs}
 
-    def expect_rights(self, served: str, unserved: str | None) -> None:
-        """The exact rights in a served namespace, an unserved one and the release's own, by list and by question."""
-        own = self.namespace == served or unserved is None
-        expected = {served: {**CLUSTER_RIGHTS, **NAMESPACED_RIGHTS}}
-        if unserved:
-            expected[unserved] = CLUSTER_RIGHTS
-        expected[self.namespace] = {**CLUSTER_RIGHTS, **(NAMESPACED_RIGHTS if own else {}), **lease_rights(self.name)}
+    def expect_rights(self, *, limited_to: str | None) -> None:
+        """The exact rights in a served namespace, another one and the release's own, by list and by question."""
+        everywhere = cluster_rights((limited_to,)) if limited_to else {**cluster_rights(), **NAMESPACED_RIGHTS}
+        expected = {self.elsewhere: everywhere, self.namespace: {**everywhere, **lease_rights(self.name)}}
+        if limited_to:
+            expected[limited_to] = {**everywhere, **NAMESPACED_RIGHTS}
         nobody = f"system:serviceaccount:{self.elsewhere}:nobody"
         answers: dict[tuple[str, str, str, str, str | None], bool] = {}
         for namespace, table in expected.items():
@@ -546,14 +577,13 @@ class Installed(unittest.TestCase):
         notes = self.helm("install", "--create-namespace", "--take-ownership",
                           "--set", rf"serviceAccount.annotations.eks\.amazonaws\.com/role-arn={ROLE_ARN}")
         self.assertIn("securebucket policy operator --cluster prod-eu --account 111122223333", notes)
-        self.assertIn("securebucket policy boundary --cluster prod-eu --account 111122223333", notes)
         self.assertIn(self.user, notes)
         account = kubectl_json("get", "serviceaccount", "securebucket", "-n", self.namespace)
         self.assertEqual(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], ROLE_ARN)
         self.assertIs(account["automountServiceAccountToken"], False)
-        self.expect_rights(served=self.elsewhere, unserved=None)
-        self.assertEqual(good("kubectl", "auth", "can-i", "patch", "securebuckets.securebucket.io", "--subresource=status",
-                              "--as", self.user, "-n", self.elsewhere).strip(), "yes")
+        self.expect_rights(limited_to=None)
+        self.assertEqual(good("kubectl", "auth", "can-i", "update", "configmaps", "--as", self.user,
+                              "-n", self.elsewhere).strip(), "yes")
         self.assertEqual(call("kubectl", "auth", "can-i", "get", "secrets", "--as", self.user, "-n", self.namespace).stdout.strip(), "no")
         crds = self.crds()
 
@@ -577,13 +607,29 @@ class Installed(unittest.TestCase):
         good("kubectl", "create", "namespace", self.namespace)
         served = self.make_namespace()
         self.helm("install", "--set", f"watch.namespaces={{{served}}}", "--set", "crds.enabled=false")
-        self.expect_rights(served=served, unserved=self.elsewhere)
+        self.expect_rights(limited_to=served)
+
+    def notes(self, values: Path, *arguments: str) -> str:
+        return self.helm("install", "--dry-run=client", "--values", values, *arguments).partition("\nNOTES:\n")[2]
+
+    def test_notes_print_the_policies_of_this_very_installation(self) -> None:
+        china = values_file({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": ROLE_ARN.replace("aws", "aws-cn", 1)}}})
+        for values, *words in ((CHART / "ci" / "full-values.yaml", "acme-*", ROLE_ARN), (china, "arn:aws-cn:iam::111122223333:")):
+            commands = re.findall(r"^ +securebucket (policy (operator|boundary) .+)$", self.notes(values), re.M)
+            self.assertEqual([kind for _, kind in commands], ["operator", "boundary"])
+            printed = [binary(*command.split()) for command, _ in commands]
+            for done in printed:
+                self.assertEqual(done.returncode, 0, done.stderr)
+            for word in words:
+                self.assertTrue(any(word in done.stdout for done in printed), f"{word} is in neither policy")
 
     def test_notes_without_a_role(self) -> None:
-        notes = self.helm("install", "--create-namespace", "--set", "crds.enabled=false", "--set", "aws.endpointUrl=http://aws.test")
-        self.assertIn("securebucket policy operator --cluster prod-eu --account <12-digit account id>", notes)
+        notes = self.notes(values_file({}), "--set", "aws.endpointUrl=http://aws.test")
+        self.assertIn("securebucket policy operator --cluster prod-eu --account ACCOUNT", notes)
         self.assertIn(r'--set serviceAccount.annotations."eks\.amazonaws\.com/role-arn"=', notes)
+        self.assertIn("Until then the operator does not start", notes)
         self.assertIn("http://aws.test, which is not AWS", notes)
+        self.assertNotIn("does not start", self.notes(values_file({}), "--set", "cluster.oidcIssuer=https://oidc.test"))
 
     def test_pod_passes_the_restricted_standard(self) -> None:
         good("kubectl", "label", "namespace", self.elsewhere, "pod-security.kubernetes.io/enforce=restricted")

@@ -39,6 +39,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not .Values.aws.region -}}
 {{- $wrong = append $wrong "aws.region is required: the region of this cluster, for instance --set aws.region=eu-west-1" -}}
 {{- end -}}
+{{- if and (gt (len .Values.cluster.name) 20) (not .Values.bucketPrefix) -}}
+{{- $wrong = append $wrong (printf "bucketPrefix is required, because cluster.name %q, its default, is longer than 20 characters" .Values.cluster.name) -}}
+{{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
 {{- $wrong = append $wrong (printf "replicas is %d but leaderElection.enabled is false: two operators would work against each other; set replicas=1 or leaderElection.enabled=true" (int .Values.replicas)) -}}
 {{- end -}}
