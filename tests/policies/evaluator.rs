@@ -3,7 +3,7 @@
 //! Our own, after two crates were asked all requests of the table (2,896). `fakecloud-iam` 0.51 agreed on all but the 734 that hang on a KMS
 //! grant, which it does not know, and two by an AWS service; but it does not say which statement decided, holds `ForAllValues` false for a
 //! missing key, lets a wildcard in an ARN run over its colons, and brings an emulator along. `iam-rs` 0.7 has no boundary, resource policy
-//! or grant to combine, takes an account's root for the root user alone (325 wrong refusals), and refuses `*` as a resource.
+//! or grant to combine, takes an account's root for the root user alone (326 wrong refusals), and refuses `*` as a resource.
 //!
 //! Sources: IAM User Guide, reference_policies_evaluation-logic and reference_policies_elements_condition_operators; KMS Developer Guide,
 //! policy-evaluation.
