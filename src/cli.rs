@@ -40,9 +40,9 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// The policy of the operator's own role.
-    Operator(PolicyArgs),
+    Operator(Box<PolicyArgs>),
     /// The permissions boundary of every workload role: a managed policy that must exist before the operator starts.
-    Boundary(PolicyArgs),
+    Boundary(Box<PolicyArgs>),
     /// The AWS calls that the operator makes, with the permissions that each needs.
     Calls,
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use securebucket::aws::policies;
-use securebucket::cli::{Cli, Command, PolicyArgs, PolicyCommand, RunArgs};
+use securebucket::cli::{Cli, Command, PolicyArgs, PolicyCommand, RunArgs, UsageError};
 use securebucket::domain::installation::Installation;
 use securebucket::domain::policy::Document;
 use securebucket::{api, app, telemetry};
@@ -17,20 +17,21 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args),
         Command::Crds => crds().and_then(|text| print(&text)),
-        Command::Policy(PolicyCommand::Operator(args)) => policy(args, policies::operator),
-        Command::Policy(PolicyCommand::Boundary(args)) => policy(args, policies::boundary),
+        Command::Policy(PolicyCommand::Operator(args)) => policy(*args, policies::operator),
+        Command::Policy(PolicyCommand::Boundary(args)) => policy(*args, policies::boundary),
         Command::Policy(PolicyCommand::Calls) => print(&policies::calls()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             report(&*error);
-            ExitCode::FAILURE
+            // As clap exits for a flag that it refuses itself.
+            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn run(args: RunArgs) -> Result<(), Failure> {
+fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let config = args.resolve()?;
     telemetry::init(config.log_format, &config.log_level)?;
     // kube and the AWS SDK each install a provider where there is none; this one is in the build, and no other.
@@ -38,10 +39,14 @@ fn run(args: RunArgs) -> Result<(), Failure> {
         tracing::warn!("another TLS provider was installed before ours");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(config)).inspect_err(|error| {
-        tracing::error!(error = error as &dyn Error, "the operator ends");
-    })?;
-    Ok(())
+    match runtime.block_on(app::run(config)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            // From here on stderr is the log, whose readers expect its format.
+            tracing::error!(error = &error as &dyn Error, "the operator ends");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn crds() -> Result<String, Failure> {
@@ -53,17 +58,17 @@ fn crds() -> Result<String, Failure> {
     Ok(text)
 }
 
-fn policy(args: PolicyArgs, document: fn(&Installation) -> Document) -> Result<(), Failure> {
+fn policy(args: PolicyArgs, document: fn(&Installation) -> Document) -> Result<ExitCode, Failure> {
     let document = document(&args.installation()?);
     print(&format!("{:#}\n", document.to_value()))
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader (`head`, a pager) has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
+        // A broken pipe: the reader (`head`, a pager) has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -13,9 +13,9 @@ use serde::Deserialize;
 pub(super) struct Guarded<K>(DeserializeGuard<K>);
 
 impl<K> Guarded<K> {
-    /// The object; or its metadata and why it cannot be decoded.
-    pub(super) fn into_result(self) -> Result<K, (ObjectMeta, String)> {
-        self.0.0.map_err(|invalid| (invalid.metadata, invalid.error))
+    /// The object; or its uid and why it cannot be decoded.
+    pub(super) fn into_result(self) -> Result<K, (Option<String>, String)> {
+        self.0.0.map_err(|invalid| (invalid.metadata.uid, invalid.error))
     }
 }
 
@@ -78,8 +78,8 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "n", "uid": "u"}, "spec": {"containers": "x"}}))
                 .unwrap();
         assert_eq!(bad.meta().name.as_deref(), Some("n"));
-        let (meta, error) = bad.into_result().unwrap_err();
-        assert_eq!(meta.uid.as_deref(), Some("u"));
+        let (uid, error) = bad.into_result().unwrap_err();
+        assert_eq!(uid.as_deref(), Some("u"));
         assert!(error.contains("Expected a sequence"), "{error}");
     }
 }

@@ -331,9 +331,9 @@ impl<K: Resource> Shared<K> {
         let key = key_of(object.meta());
         let mut object = match object.into_result() {
             Ok(object) => object,
-            Err((meta, error)) => {
+            Err((uid, error)) => {
                 self.objects.remove(&key);
-                let report = Undecodable { namespace: key.0.clone(), name: key.1.clone(), uid: meta.uid, error };
+                let report = Undecodable { namespace: key.0.clone(), name: key.1.clone(), uid, error };
                 if self.undecodable.get(&key) != Some(&report) {
                     self.undecodable.insert(key.clone(), report.clone());
                     events.push(WatchEvent::Undecodable(report));
