@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND…")
     run.set_defaults(handler=lambda parsed: _run(parsed.command))
 
+    test = commands.add_parser("test", help="run the tests of the stack itself (e2e/tests)")
+    test.add_argument("names", nargs="*", help="such as tests.test_policies; all if none is given")
+    test.set_defaults(handler=lambda parsed: _test(parsed.names))
+
     account = commands.add_parser("account", help="make a fresh AWS account, ready for an operator; prints JSON")
     account.add_argument("--name", help="12 digits; random if not given")
     account.add_argument("--cluster", default="local", help="the operator's cluster name (default: %(default)s)")
@@ -129,6 +133,12 @@ def _run(command: list[str]) -> int:
     finally:
         stack.down(state_dir)
         stack.lock_of(state_dir).unlink(missing_ok=True)  # nobody else uses a private directory
+
+
+def _test(names: list[str]) -> int:
+    tools = ensure_tools(say)
+    what = names or ["discover", "--start-directory", str(E2E / "tests"), "--top-level-directory", str(E2E)]
+    return subprocess.run([tools.python, "-m", "unittest", *what], cwd=E2E, env=stack.clean_environment()).returncode
 
 
 def _exit_code(child: subprocess.Popen[bytes], received: list[int]) -> int:

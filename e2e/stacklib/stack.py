@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -34,24 +35,48 @@ def lock_of(state_dir: Path) -> Path:
 
 def up(state_dir: Path, tools: Tools, say: Callable[[str], None], guarded_pid: int | None = None) -> Path:
     """Start what is missing and return the path of stack.json. A healthy stack is left as it is."""
-    with locked(lock_of(state_dir), "starting or stopping the stack") as lock_fd:
-        description = state_dir / "stack.json"
-        if healthy(state_dir):
-            say("the stack is up already")
-        else:
-            _remove(state_dir)
-            _start_with_retries(state_dir, tools, lock_fd)
-        if guarded_pid is not None:
-            _guard(state_dir, guarded_pid, lock_fd)
-        return description
+    guarded = (guarded_pid, process.birth_of(guarded_pid)) if guarded_pid is not None else None
+    if guarded and guarded[1] is None:
+        raise StackError(f"--parent-pid {guarded_pid}: there is no such process")
+    for attempt in range(1, ATTEMPTS + 1):
+        start_id = secrets.token_hex(8)
+        try:
+            with locked(lock_of(state_dir), "starting or stopping the stack") as lock_fd:
+                if healthy(state_dir):
+                    say("the stack is up already")
+                else:
+                    _remove(state_dir)
+                    _start(state_dir, start_id, tools, lock_fd)
+                if guarded:
+                    _guard(state_dir, *guarded, lock_fd)
+                return state_dir / "stack.json"
+        except BaseException as error:  # Ctrl-C included: nothing half-started is left
+            down(state_dir, start_id)
+            port_taken = isinstance(error, ServerDied) and "address already in use" in str(error).lower()
+            if not port_taken or attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
 
 
-def down(state_dir: Path) -> bool:
-    """Stop everything and remove the state; says whether there was anything. Safe to repeat."""
+def down(state_dir: Path, start_id: str | None = None) -> bool:
+    """Stop everything and remove the state; says whether there was anything. Safe to repeat.
+
+    With *start_id*, only if that start made it. The lock is taken anew even by an `up` that gives up: a child
+    that has not recorded itself yet still holds the old one, and is waited for.
+    """
     with locked(lock_of(state_dir), "starting or stopping the stack"):
+        if start_id is not None and _start_id(state_dir) != start_id:
+            return False
         existed = state_dir.exists()
         _remove(state_dir)
         return existed
+
+
+def _start_id(state_dir: Path) -> str | None:
+    try:
+        return (state_dir / MARKER).read_text()
+    except OSError:
+        return None
 
 
 def healthy(state_dir: Path) -> bool:
@@ -78,21 +103,9 @@ def _remove(state_dir: Path) -> None:
     shutil.rmtree(state_dir)
 
 
-def _start_with_retries(state_dir: Path, tools: Tools, lock_fd: int) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _start(state_dir, tools, lock_fd)
-            return
-        except BaseException as error:  # Ctrl-C included: nothing half-started is left
-            _remove(state_dir)
-            port_taken = isinstance(error, ServerDied) and "address already in use" in str(error).lower()
-            if not port_taken or attempt == ATTEMPTS:
-                raise
-
-
-def _start(state_dir: Path, tools: Tools, lock_fd: int) -> None:
+def _start(state_dir: Path, start_id: str, tools: Tools, lock_fd: int) -> None:
     state_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
-    (state_dir / MARKER).touch()
+    (state_dir / MARKER).write_text(start_id)
     etcd_port, api_port, aws_port = _free_ports(3)
     plane = kube.ControlPlane.create(state_dir / "kube", etcd_port, api_port)
     endpoint = f"http://127.0.0.1:{aws_port}"
@@ -117,11 +130,8 @@ def _start(state_dir: Path, tools: Tools, lock_fd: int) -> None:
     })
 
 
-def _guard(state_dir: Path, pid: int, lock_fd: int) -> None:
+def _guard(state_dir: Path, pid: int, birth: str, lock_fd: int) -> None:
     """A process that takes the stack down when *pid* ends, however it ends."""
-    birth = process.birth_of(pid)
-    if birth is None:
-        raise StackError(f"--parent-pid {pid}: there is no such process")
     process.spawn(f"guard-{pid}", [sys.executable, str(E2E / "stack"), "guard", str(state_dir), str(pid), birth],
                   state_dir, lock_fd, dict(os.environ))
 

@@ -136,7 +136,7 @@ def _ensure_go(module: GoModule, say: Callable[[str], None]) -> Path:
 
 def _ensure_python(say: Callable[[str], None]) -> Path:
     requirements = E2E / "requirements.txt"
-    key = _key(requirements.read_bytes(), f"{sys.version_info[:2]} {platform.system()} {platform.machine()} 1".encode())
+    key = _key(requirements.read_bytes(), f"{sys.version_info[:2]} {platform.system()} {platform.machine()} 2".encode())
 
     def build(directory: Path) -> None:
         venv = directory / "venv"
@@ -146,7 +146,10 @@ def _ensure_python(say: Callable[[str], None]) -> Path:
               "-r", str(requirements)], "install the emulator and the aws command", say)
         # The scripts in venv/bin name the temporary directory; this one keeps working after the rename.
         launcher = directory / "aws"
-        launcher.write_text('#!/bin/sh\nexec "$(dirname "$0")/venv/bin/python" -m awscli "$@"\n')
+        # EKS sets both region variables in a pod; version 1 of the command reads only the older name.
+        launcher.write_text('#!/bin/sh\n'
+                            'test -z "$AWS_REGION" || export AWS_DEFAULT_REGION="${AWS_DEFAULT_REGION:-$AWS_REGION}"\n'
+                            'exec "$(dirname "$0")/venv/bin/python" -m awscli "$@"\n')
         launcher.chmod(0o755)
         # Signs the ServiceAccount tokens of every stack of this machine: making an RSA key in Python takes
         # seconds, and nothing but local test clusters trusts it.
