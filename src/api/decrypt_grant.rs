@@ -40,6 +40,7 @@ pub struct DecryptGrantSpec {
     pub subject: Subject,
     /// What may be read: 1–8 key prefixes, or `*` alone.
     #[schemars(length(min = 1, max = 8))]
+    #[x_kube(validation = Rule::new(r#"self.all(p, p == '*' || p.matches(r"^[A-Za-z0-9!_.'()/=+@:,-]+/$"))"#).message("prefixes: write a path that ends in '/', of letters, digits and !_.'()/=+@:,- , without wildcards or variables; or '*' alone for the whole bucket"))]
     pub prefixes: Vec<PrefixText>,
     /// How long, counted from activation: `15m`, `4h`. At least the installation's floor, at most the bucket's `grants.maxDuration`.
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('720h')").message("duration: more than 0s and at most 720h"))]

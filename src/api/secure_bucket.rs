@@ -126,6 +126,7 @@ pub struct AccessEntry {
     /// Where, for Producer and Processor.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new(r#"self.all(p, p == '*' || p.matches(r"^[A-Za-z0-9!_.'()/=+@:,-]+/$"))"#).message("prefixes: write a path that ends in '/', of letters, digits and !_.'()/=+@:,- , without wildcards or variables; or '*' alone for the whole bucket"))]
     pub prefixes: Vec<PrefixText>,
 }
 

@@ -18,9 +18,7 @@ pub struct ServiceAccountRef {
 /// See `domain::prefix` for the rules that need more than a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct PrefixText(
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^([A-Za-z0-9!_.'()/=+@:,-]+/|\*)$"))] pub String,
-);
+pub struct PrefixText(#[schemars(length(min = 1, max = 512))] pub String);
 
 /// A length of time as people type it: `15m`, `4h`, `1h30m`. Whole seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -46,11 +46,19 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
     let uid = ctx.service_account_uid(namespace, account);
     let role = ctx.roles.get(&key);
     let problem = if uid.is_none() {
-        let message =
-            format!("serviceAccountRef.name: there is no ServiceAccount {account} in namespace {namespace}; create it");
+        let message = format!(
+            "spec.access ({}).serviceAccountRef.name: there is no ServiceAccount {account} in namespace {namespace}; create it",
+            entry.name
+        );
         Some(Problem::stalled("ServiceAccountNotFound", message))
     } else if let Some(problem) = role.as_ref().and_then(|r| r.problem.clone()) {
         Some(problem)
+    } else if role.as_ref().is_some_and(|r| r.left_out.contains(&desired.names.identity)) {
+        let message = format!(
+            "spec.access ({}): the policy of {account}'s role has no room for this duty; use fewer or shorter prefixes, or another ServiceAccount",
+            entry.name
+        );
+        Some(Problem::stalled("PolicyTooLarge", message))
     } else if role.as_ref().is_some_and(|r| r.duties.contains(&desired.names.identity)) {
         role.and_then(|r| r.restricted.first().cloned()).map(|message| Problem::passing("Restricted", message))
     } else {

@@ -102,7 +102,7 @@ fn duty(bucket: &SecureBucket, key: &RoleKey, sources: &Sources<'_>, install: &I
         return None;
     }
     let prefixes = entry_prefixes(entry).ok()?;
-    Some(DutyInput { bucket: reference, duty: entry.duty, prefixes })
+    Some(DutyInput { bucket: reference, duty: entry.duty, prefixes, established: false })
 }
 
 /// The bucket as a role sees it, once it has been read back complete.
@@ -171,7 +171,10 @@ pub fn with_held(
             inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny });
         }
     }
-    // Whole seconds: `now` changes on each pass, the document must not.
+    for duty in &mut inputs.duties {
+        duty.established = observed.is_some_and(|d| super::document::has_duty(d, &duty.bucket.identity));
+    }
+    // One per bucket: the earliest, so that a second source of the same Deny does not move it.
     inputs.held.sort();
     let mut earliest: BTreeMap<String, HeldDeny> = BTreeMap::new();
     for deny in inputs.held {

@@ -41,6 +41,8 @@ pub struct DutyInput {
     pub duty: Duty,
     /// Under which prefixes; `None` for an Auditor.
     pub prefixes: Option<Prefixes>,
+    /// True if the role's document has it already: such a duty is not the one that is left out for lack of room.
+    pub established: bool,
 }
 
 /// A grant whose window is open: approved, activated, not ended.
@@ -87,30 +89,47 @@ pub struct Inputs {
 pub struct Built {
     /// Statements, without an `Id`.
     pub statements: Vec<Statement>,
-    /// Uids of grants left out: the youngest that were not issued yet.
+    /// Uids of grants, and bucket identities of duties, that were left out: the youngest that were not in force yet.
     pub left_out: BTreeSet<String>,
 }
 
-/// Builds the document.
+/// Builds the document. What is in force already is never left out; what is new enters only where there is room for it.
 pub fn build(inputs: &Inputs) -> Built {
-    let mut grants: Vec<&GrantInput> = inputs.grants.iter().collect();
-    // Issued ones first, then by age; the uid makes the order total.
-    grants.sort_by_key(|g| (!g.issued, g.activated_at, g.uid.clone()));
-    let mut included: Vec<&GrantInput> = Vec::new();
+    let fits = |duties: &[&DutyInput], grants: &[&GrantInput]| {
+        let size = Document::new(statements(duties, grants, &inputs.held)).certified().render().len();
+        size <= MAX_CHARACTERS - HEAD_ROOM
+    };
     let mut left_out = BTreeSet::new();
-    for grant in grants {
-        included.push(grant);
-        let size = Document::new(statements(&inputs.duties, &included, &inputs.held)).certified().render().len();
-        if size > MAX_CHARACTERS - HEAD_ROOM && !grant.issued {
-            included.pop();
+    let mut duties: Vec<&DutyInput> = inputs.duties.iter().filter(|d| d.established).collect();
+    let mut grants: Vec<&GrantInput> = inputs.grants.iter().filter(|g| g.issued).collect();
+    for duty in inputs.duties.iter().filter(|d| !d.established) {
+        duties.push(duty);
+        if !fits(&duties, &grants) {
+            duties.pop();
+            left_out.insert(duty.bucket.identity.clone());
+        }
+    }
+    let mut young: Vec<&GrantInput> = inputs.grants.iter().filter(|g| !g.issued).collect();
+    // By age; the uid makes the order total.
+    young.sort_by_key(|g| (g.activated_at, g.uid.clone()));
+    for grant in young {
+        grants.push(grant);
+        if !fits(&duties, &grants) {
+            grants.pop();
             left_out.insert(grant.uid.clone());
         }
     }
-    Built { statements: statements(&inputs.duties, &included, &inputs.held), left_out }
+    Built { statements: statements(&duties, &grants, &inputs.held), left_out }
 }
 
-fn statements(duties: &[DutyInput], grants: &[&GrantInput], held: &[HeldDeny]) -> Vec<Statement> {
-    let mut all: Vec<Statement> = duties.iter().flat_map(duty_statements).collect();
+/// True if the document has the duty on this bucket.
+pub fn has_duty(document: &Document, identity: &str) -> bool {
+    let named = |sid: &str| ["Write", "Process", "Audit"].iter().any(|duty| sid.strip_prefix(duty) == Some(identity));
+    document.statements.iter().any(|s| s.effect == Effect::Allow && named(&s.sid))
+}
+
+fn statements(duties: &[&DutyInput], grants: &[&GrantInput], held: &[HeldDeny]) -> Vec<Statement> {
+    let mut all: Vec<Statement> = duties.iter().flat_map(|d| duty_statements(d)).collect();
     // (bucket, end) → prefixes. Grants with the same end on the same bucket share a statement; nothing else is merged.
     let mut windows: BTreeMap<(&BucketRef, Timestamp), Vec<&str>> = BTreeMap::new();
     let mut ends: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
@@ -165,7 +184,7 @@ fn end_deny(identity: &str, bucket_arn: &str, from: Timestamp) -> Statement {
 const END: &str = "End";
 
 fn duty_statements(input: &DutyInput) -> Vec<Statement> {
-    let DutyInput { bucket, duty, prefixes } = input;
+    let DutyInput { bucket, duty, prefixes, established: _ } = input;
     let id = &bucket.identity;
     let whole = [bucket.bucket_arn.clone()];
     let (Some(prefixes), Duty::Producer | Duty::Processor) = (prefixes, duty) else {

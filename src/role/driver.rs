@@ -307,7 +307,13 @@ fn state(
         document_since: if same { before.document_since } else { document.as_ref().map(|_| ctx.clock.aws_now()) },
         document,
         duties: if in_force {
-            drawn.inputs.duties.iter().map(|d| d.bucket.identity.clone()).collect()
+            drawn
+                .inputs
+                .duties
+                .iter()
+                .map(|d| d.bucket.identity.clone())
+                .filter(|i| !drawn.built.left_out.contains(i))
+                .collect()
         } else {
             BTreeSet::new()
         },

@@ -41,7 +41,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
     let duties = prop::collection::vec((duty, prefixes()), 3).prop_map(|duties| {
         let input = |(bucket, (duty, prefixes)): (BucketRef, (Option<Duty>, Prefixes))| {
             let duty = duty?;
-            Some(DutyInput { bucket, duty, prefixes: (duty != Duty::Auditor).then_some(prefixes) })
+            Some(DutyInput { bucket, duty, prefixes: (duty != Duty::Auditor).then_some(prefixes), established: true })
         };
         buckets().into_iter().zip(duties).filter_map(input).collect::<Vec<_>>()
     });

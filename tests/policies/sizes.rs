@@ -79,7 +79,12 @@ fn a_role_with_duties_and_ten_grants_fits() {
         ..bucket.clone()
     };
     let prefixes = Prefixes::parse(&["incoming/", "calls/2026/"]).unwrap();
-    let duties = (0..3).map(|n| DutyInput { bucket: other(n), duty: Duty::Producer, prefixes: Some(prefixes.clone()) });
+    let duties = (0..3).map(|n| DutyInput {
+        bucket: other(n),
+        duty: Duty::Producer,
+        prefixes: Some(prefixes.clone()),
+        established: true,
+    });
     let grants = (1..=10).map(|n| grant(&bucket, n, &["calls/2026/11/"], true)).collect();
     let built = build(&Inputs { duties: duties.collect(), grants, held: Vec::new() });
     let size = length(built.statements);
@@ -111,4 +116,28 @@ fn printed_policies_fit() {
     );
     // Beyond this a managed policy cannot hold it; the inline policies of a role may have 10240 together.
     assert!(operator <= 6_144, "operator: {operator} of the 6144 of a managed policy: attach it inline from now on");
+}
+
+/// A duty that finds no room is left out by itself; what is in force stays, so that narrowing always fits.
+#[test]
+fn new_duties_that_find_no_room_are_left_out_and_established_ones_stay() {
+    let long: Vec<String> = (0..8).map(|n| format!("{n}{}/", "p".repeat(500))).collect();
+    let prefixes = Prefixes::parse(&long).unwrap();
+    let other = |n: u32| BucketRef { identity: format!("{n:016x}"), ..widest().1 };
+    let duty = |n: u32, established| DutyInput {
+        bucket: other(n),
+        duty: Duty::Producer,
+        prefixes: Some(prefixes.clone()),
+        established,
+    };
+    let inputs = Inputs { duties: vec![duty(1, false), duty(2, true), duty(3, false)], ..Inputs::default() };
+    let built = build(&inputs);
+    assert!(Document::new(built.statements.clone()).certified().render().len() <= MAX_CHARACTERS);
+    assert!(!built.left_out.contains(&other(2).identity), "what is in force stays");
+    assert!(!built.left_out.is_empty(), "not all three fit");
+    let document = Document::new(built.statements);
+    for n in 1..=3 {
+        let identity = other(n).identity;
+        assert_ne!(securebucket::role::document::has_duty(&document, &identity), built.left_out.contains(&identity));
+    }
 }
