@@ -137,8 +137,12 @@ def _run(command: list[str]) -> int:
 
 def _test(names: list[str]) -> int:
     tools = ensure_tools(say)
-    what = names or ["discover", "--start-directory", str(E2E / "tests"), "--top-level-directory", str(E2E)]
-    return subprocess.run([tools.python, "-m", "unittest", *what], cwd=E2E, env=stack.clean_environment()).returncode
+    os.chdir(E2E)
+    command = [tools.python, "-m", "unittest", *(names or ["discover", "--start-directory", "tests",
+                                                          "--top-level-directory", "."])]
+    if os.environ.get("SECUREBUCKET_STACK"):
+        return subprocess.run(command, env=stack.clean_environment()).returncode
+    return _run(command)  # some of them need a running stack
 
 
 def _exit_code(child: subprocess.Popen[bytes], received: list[int]) -> int:

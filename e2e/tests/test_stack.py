@@ -38,7 +38,8 @@ class StackTest(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.state = Path(scratch.name).resolve() / "state"
-        self.env = {**os.environ, "SECUREBUCKET_STATE": str(self.state)}
+        self.env = {name: value for name, value in os.environ.items() if name != "SECUREBUCKET_STACK"}
+        self.env["SECUREBUCKET_STATE"] = str(self.state)
         self.addCleanup(self.stack, "down")
 
     def stack(self, *arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,40 @@
+# Needs Go, Rust, Python 3.11 or newer, and make. Everything else is built or fetched, once per machine: see e2e/README.md.
+
+STACK := e2e/stack
+CARGO := cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help tools up down test lint crds demo bench-calls clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## Build etcd, kube-apiserver, kubectl, helm and the emulator's environment (first time: about 8 minutes)
+	@$(STACK) tools
+
+up: ## Start the local stack: a Kubernetes API server and an AWS endpoint
+	@$(STACK) up
+
+down: ## Stop the local stack and remove its state
+	@$(STACK) down
+
+test: ## Build everything and run every check and test, with a closing summary
+	@e2e/check
+
+lint: ## Formatting, clippy, and the pure half of the crate on its own
+	@e2e/check lint
+
+crds: ## Write the CRDs that the binary generates, for the project and for the chart
+	@mkdir -p crds charts/securebucket/files/crds
+	@$(CARGO) run --quiet --locked -- crds > crds/.new
+	@mv crds/.new crds/securebucket.io.yaml
+	@cp crds/securebucket.io.yaml charts/securebucket/files/crds/
+
+demo: ## The whole story on this machine: refused, granted, refused again with the operator dead
+	@e2e/demo
+
+bench-calls: ## Count the AWS calls per bucket and measure time and memory
+	@e2e/bench-calls
+
+clean: down ## Stop the stack and remove what was built here; the tools of this machine stay
+	@$(CARGO) clean

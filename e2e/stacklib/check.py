@@ -1,0 +1,125 @@
+"""`make test` and `make lint`: all steps, in an order that keeps two cores busy, and what came of them.
+
+A step that fails does not stop the others, unless they need what it builds.
+"""
+
+import dataclasses
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from stacklib.paths import CHECKOUT, E2E
+
+STACK = [sys.executable, str(E2E / "stack")]
+CARGO_TEST = ["cargo", "test", "--locked"]
+
+LINT = {
+    "format": ["cargo", "fmt", "--check"],
+    "clippy": ["cargo", "clippy", "--locked", "--all-targets", "--", "--deny", "warnings"],
+    "pure half": ["cargo", "check", "--locked", "--lib", "--no-default-features"],
+    "python": [sys.executable, "-m", "compileall", "-q", str(E2E / "stacklib"), str(E2E / "emulator"), str(E2E / "tests")],
+}
+# Components that a bare Rust installation may lack; their step is then reported as skipped.
+COMPONENT = {"format": "cargo-fmt", "clippy": "cargo-clippy"}
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of one step."""
+
+    name: str
+    failed: bool
+    seconds: float
+    note: str = ""
+    passed_tests: int = 0
+    failed_tests: int = 0
+
+    def line(self) -> str:
+        verdict = "FAILED" if self.failed else "ok"
+        tests = f"{self.passed_tests} passed, {self.failed_tests} failed" if self.passed_tests + self.failed_tests else ""
+        return f"  {verdict:7} {self.name:12} {self.seconds:6.0f} s  {'; '.join(filter(None, (tests, self.note)))}".rstrip()
+
+
+def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    started = time.monotonic()
+    outcomes = lint() if arguments == ["lint"] else lint_and_test()
+    print(f"\nsummary, {time.monotonic() - started:.0f} s")
+    for outcome in outcomes:
+        print(outcome.line())
+    passed, failed = sum(one.passed_tests for one in outcomes), sum(one.failed_tests for one in outcomes)
+    bad = [one.name for one in outcomes if one.failed]
+    print(f"{passed} tests passed, {failed} failed; " + (f"FAILED: {', '.join(bad)}" if bad else "all steps passed"))
+    return 1 if bad else 0
+
+
+def lint() -> list[Outcome]:
+    return [run(name, command) for name, command in LINT.items()]
+
+
+def lint_and_test() -> list[Outcome]:
+    # Go compiles the tools while Cargo fetches and compiles the crates: neither keeps two cores busy all the time.
+    tools: list[Outcome] = []
+    building = threading.Thread(target=lambda: tools.append(run("tools", [*STACK, "tools"], quiet=True)))
+    building.start()
+    outcomes = [run("cargo build", [*CARGO_TEST, "--no-run"])]
+    if not outcomes[0].failed:
+        outcomes += lint()
+    building.join()
+    outcomes = tools + outcomes
+    if tools[0].failed:
+        return outcomes
+    outcomes.append(run("stack tests", [*STACK, "test"], count=unittest_counts))
+    if not outcomes[1].failed:
+        outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast"], count=cargo_counts))
+    return outcomes
+
+
+def run(name: str, command: list[str], quiet: bool = False,
+        count: Callable[[str], tuple[int, int]] | None = None) -> Outcome:
+    """Run a step, showing its output as it comes; with *quiet*, only what it says on stderr."""
+    component = COMPONENT.get(name)
+    if component and not shutil.which(component):
+        return Outcome(name, False, 0, f"SKIPPED: {component} is not installed (rustup component add …)")
+    print(f"\n=== {name}: {' '.join(command)}", flush=True)
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
+                                   stderr=None if quiet else subprocess.STDOUT)
+    except OSError as error:
+        return Outcome(name, True, 0, f"cannot run {command[0]}: {error.strerror}; is it installed and on PATH?")
+    try:
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            print(line, end="", flush=True)
+        code = process.wait()
+    except BaseException:
+        process.terminate()  # the stack's own commands clean up on SIGTERM
+        process.wait()
+        raise
+    passed, failed = count("".join(lines)) if count else (0, 0)
+    note = "" if code == 0 else f"exit code {code}"
+    if count and code == 0 and passed == 0:
+        code, note = 1, "not one test was found"
+    return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed)
+
+
+def unittest_counts(output: str) -> tuple[int, int]:
+    """From `Ran 12 tests` and `FAILED (failures=1, errors=2)`."""
+    ran = sum(int(number) for number in re.findall(r"^Ran (\d+) tests? in", output, re.M))
+    failed = sum(int(number) for line in re.findall(r"^FAILED \((.*)\)$", output, re.M)
+                 for number in re.findall(r"(?:failures|errors)=(\d+)", line))
+    return max(ran - failed, 0), failed
+
+
+def cargo_counts(output: str) -> tuple[int, int]:
+    """From the `test result:` line of each test binary."""
+    found = re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed;", output, re.M)
+    return sum(int(passed) for passed, _ in found), sum(int(failed) for _, failed in found)
