@@ -1,0 +1,27 @@
+//! What the tests stand on.
+//!
+//! - [`Stack`]: the API server and the AWS emulator that `e2e/stack` started, with CRDs and the chart's RBAC installed.
+//! - [`World`]: one test's namespaces, AWS account, operator identity; makes objects and waits for what becomes of them.
+//! - [`Operator`]: `securebucket::app::operate` in a thread and runtime of its own, to be stopped or killed, with journals of its requests.
+//! - [`hooks`]: closures between the operator and AWS or the API server, for counting, delaying and breaking.
+//! - [`Workload`]: a ServiceAccount's pod as far as AWS can tell: a real token, a real role session, the real SDK.
+
+#![allow(dead_code, unused_imports, reason = "support code may be ahead of the tests")]
+
+pub mod account;
+pub mod chart;
+pub mod hooks;
+pub mod journal;
+pub mod kube_journal;
+pub mod log;
+pub mod operator;
+pub mod stack;
+pub mod wait;
+pub mod workload;
+pub mod world;
+
+pub use account::{AwsClients, REGION};
+pub use operator::{Operator, OperatorBuilder};
+pub use stack::Stack;
+pub use workload::{Access, Workload};
+pub use world::World;
