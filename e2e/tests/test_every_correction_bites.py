@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -43,6 +44,11 @@ class EveryCorrectionBites(unittest.TestCase):
         for name, case in tested().items():
             with self.subTest(name):
                 self.assertIn("Source:", case.__doc__ or "")
+
+    def test_the_readme_lists_all(self) -> None:
+        table = (support.E2E / "README.md").read_text().split("## What the emulator corrects")[1].split("\n## ")[0]
+        rows = "".join(line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `"))
+        self.assertEqual(sorted(re.findall(r"`([a-z0-9-]+)`", rows)), sorted(registered()))
 
     def test_each_fails_without_its_correction(self) -> None:
         for name, case in tested().items():
