@@ -52,12 +52,9 @@ macro_rules! reasons {
 reasons! {
     BucketCreated Normal "The S3 bucket was created.";
     BucketRecovered Normal "An earlier SecureBucket's S3 bucket of this identity was taken back.";
-    BucketAdopted Normal "An existing S3 bucket was taken over, as its tag and `spec.adopt` ask.";
     BucketRetained Normal "The SecureBucket was deleted; the S3 bucket and its key stay, without access for workloads.";
-    BucketDeleted Normal "The S3 bucket was deleted, as `deletionPolicy: Delete` asks.";
     KeyCreated Normal "The KMS key was created.";
     KeyRecovered Normal "An earlier SecureBucket's KMS key of this identity was taken back.";
-    KeyDeletionScheduled Normal "Deletion of the KMS key was scheduled; it can be cancelled until then.";
     Hardened Normal "A piece of the bucket or key was configured for the first time or after a change of the spec.";
     RoleCreated Normal "The IAM role of a ServiceAccount was created.";
     RoleRemoved Normal "The IAM role of a ServiceAccount was deleted: no duty and no grant needs it any more.";
@@ -70,8 +67,6 @@ reasons! {
     InvalidSpec Warning "The spec asks for something that cannot be; the message says what to change.";
     NameTaken Warning "The bucket name belongs to somebody else.";
     Stalled Warning "Nothing more happens without a human; the message says what is needed.";
-    LockedDown Warning "The lockdown of this bucket took effect.";
-    LockdownLifted Normal "The lockdown of this bucket was lifted.";
     GrantRequested Normal "A DecryptGrant asks to read from the bucket and waits for approval.";
     GrantApproved Normal "A DecryptGrant has the approvals that it needs.";
     GrantRefused Warning "A DecryptGrant was refused; it will never become active.";
