@@ -212,6 +212,7 @@ async fn work(
     let _ = stage.caches.set(caches.clone());
     let ctx = Arc::new(Context {
         install,
+        served: config.watch_namespaces.clone(),
         aws,
         client,
         clock,
@@ -228,7 +229,7 @@ async fn work(
         quiet: Mutex::default(),
         told: Mutex::default(),
     });
-    let passes = passes(Arc::clone(&ctx), config.workers, stopped);
+    let passes = passes(ctx, config.workers, stopped);
     let mut publish = std::pin::pin!(publish);
     tokio::select! {
         () = passes => {}
@@ -299,6 +300,8 @@ async fn left_behind(ctx: &Context) {
         let Ok(head) = iam.role(&name).await else { continue };
         if let (Some(namespace), Some(service_account)) =
             (head.tags.get(tags::NAMESPACE), head.tags.get(tags::SERVICE_ACCOUNT))
+            // Of a namespace that this process does not serve it knows nothing, which is no reason to remove anything.
+            && ctx.serves(namespace)
         {
             ctx.queues
                 .roles

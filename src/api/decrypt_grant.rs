@@ -14,6 +14,7 @@ use super::types::{DurationText, PrefixText, ServiceAccountRef};
     group = "securebucket.io",
     version = "v1alpha1",
     kind = "DecryptGrant",
+    doc = "A request that one ServiceAccount of this namespace may read from a SecureBucket for a while. Immutable. Deleting it hands the access back.",
     plural = "decryptgrants",
     shortname = "dgrant",
     category = "securebucket",

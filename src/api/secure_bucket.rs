@@ -16,6 +16,7 @@ use super::types::{DurationText, PrefixText, ServiceAccountRef, Toggle};
     group = "securebucket.io",
     version = "v1alpha1",
     kind = "SecureBucket",
+    doc = "An S3 bucket with SSE-KMS under a dedicated key, hardened policies and one IAM role per ServiceAccount with a duty. `spec: {}` is complete.",
     plural = "securebuckets",
     shortname = "sbkt",
     category = "securebucket",

@@ -11,6 +11,7 @@ use crate::api::condition::{is_true, types};
 use crate::api::secure_bucket::{AccessEntry, AccessStatus, SecureBucketStatus};
 use crate::grant::terms::target;
 use crate::k8s::configmap;
+use crate::k8s::events::Reason;
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::PassError;
 use crate::role::state::{Problem, RoleKey};
@@ -75,6 +76,31 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
     (status, problem)
 }
 
+/// Events for duties that came into force or went out of it.
+pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, now: &SecureBucketStatus) {
+    let in_force = |s: &SecureBucketStatus| -> BTreeSet<(String, String, crate::api::secure_bucket::Duty)> {
+        let held = s.access.iter().filter(|a| a.state == "InForce");
+        held.map(|a| (a.name.clone(), a.service_account.clone(), a.duty)).collect()
+    };
+    let (was, is) = (in_force(before), in_force(now));
+    for (name, account, duty) in is.difference(&was) {
+        ctx.event(
+            bucket,
+            Reason::AccessGiven,
+            name,
+            format!("ServiceAccount {account} holds the duty {duty:?} (access {name})"),
+        );
+    }
+    for (name, account, duty) in was.difference(&is) {
+        ctx.event(
+            bucket,
+            Reason::AccessWithdrawn,
+            name,
+            format!("ServiceAccount {account} no longer holds the duty {duty:?} (access {name})"),
+        );
+    }
+}
+
 /// Grants on this bucket that let somebody read now.
 pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
     let all = ctx.caches.grants.list();
@@ -114,7 +140,7 @@ pub async fn profiles(
         let data = profile(&desired.names.place, &desired.names.bucket, key_arn, &role, &prefixes, &name);
         if let Err(e) = configmap::apply(&ctx.client, bucket, &access_config_map(&name, &entry.name), data).await {
             let note = e.to_string();
-            ctx.event_once(bucket, crate::k8s::events::Reason::Stalled, "ApplyConfigMap", note);
+            ctx.event_once(bucket, Reason::Stalled, "ApplyConfigMap", note);
         }
     }
     Ok(())

@@ -132,6 +132,7 @@ async fn converge(
     let status = summarise(&object, &end, &ctx.install, now);
     tell(ctx, &object, &status);
     let before = object.status.clone().unwrap_or_default();
+    access::tell(ctx, &object, &before, &status);
     let object = replace_status(api, &object, status).await?;
     if deleting && releasing.is_none() {
         return release::finish(ctx, api, &object).await;

@@ -74,11 +74,16 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     let target = terms::target(&grant);
     let account = grant.spec.subject.service_account_ref.name.clone();
     let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &target.namespace);
-    // Asked of the API server, not of a cache: a grant is never issued on a stale view.
-    let (bucket, service_account_uid) = tokio::join!(
-        within(REQUEST_TIMEOUT, buckets.get_opt(&target.name)),
-        ctx.fresh_service_account_uid(&key.namespace, &account),
-    );
+    // Asked of the API server, not of a cache: a grant is never issued on a stale view. A namespace that this process does not serve has no
+    // bucket for it; whoever serves it would have to serve the grant too.
+    let lookup = async {
+        if ctx.serves(&target.namespace) {
+            within(REQUEST_TIMEOUT, buckets.get_opt(&target.name)).await
+        } else {
+            Ok(None)
+        }
+    };
+    let (bucket, service_account_uid) = tokio::join!(lookup, ctx.fresh_service_account_uid(&key.namespace, &account),);
     let mut work = Work { ctx, api, grant, bucket: bucket?, service_account_uid: service_account_uid?, looked: None };
     for _ in 0..STEPS {
         let step = work.decide();

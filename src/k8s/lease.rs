@@ -34,8 +34,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
+            duration: Duration::from_secs(30),
+            renew_deadline: Duration::from_secs(15),
             retry: Duration::from_secs(2),
         }
     }

@@ -124,6 +124,8 @@ pub struct Settled {
 pub struct Context {
     /// Settings and facts of the installation.
     pub install: Installation,
+    /// Namespaces that this process serves; all if empty.
+    pub served: Vec<String>,
     /// AWS.
     pub aws: Aws,
     /// Kubernetes.
@@ -157,6 +159,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// True if objects of this namespace are this process's business.
+    pub fn serves(&self, namespace: &str) -> bool {
+        self.served.is_empty() || self.served.iter().any(|n| n == namespace)
+    }
+
     /// Uid of a namespace: from the cache, or asked for if the cache does not have it.
     ///
     /// # Errors
