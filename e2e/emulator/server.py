@@ -1,5 +1,6 @@
 """The emulator's application: ministack with its corrections, fenced in to what the stack uses."""
 
+import asyncio
 import functools
 import importlib
 import json
@@ -12,6 +13,8 @@ from emulator.corrections import install_all, module
 # Importing a module registers its corrections. The order matters where two wrap the same function: the later one
 # is asked first, so a bucket of another owner is refused before KMS is asked.
 CORRECTION_MODULES = ("callers", "iam_requests", "kms_requests", "kms_grants", "s3_kms", "s3_requests", "web_identity")
+
+settings = {"delay_ms": 0}
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -27,9 +30,11 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
 
     async def application(scope: dict[str, Any], receive: Any, send: Send) -> None:
         if scope["type"] == "http":
-            if scope["path"] == "/_stack/calls":
-                await _answer(send, 200, {account: dict(counts) for account, counts in authorization.call_counts.items()})
+            if scope["path"].startswith("/_stack/"):
+                await _answer(send, *_control(scope["path"], scope["query_string"].decode()))
                 return
+            if settings["delay_ms"]:
+                await asyncio.sleep(settings["delay_ms"] / 1000)
             host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").rpartition(":")[0]
             if host not in ("127.0.0.1", "localhost", "[::1]"):
                 # ministack serves virtual-host buckets, access points, load balancers … on paths that the
@@ -40,6 +45,16 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
         await ministack(scope, receive, send)
 
     return application
+
+
+def _control(path: str, query: str) -> tuple[int, Any]:
+    """`/_stack/calls`: the calls that were authorized, by account. `/_stack/delay?50`: make every answer 50 ms later."""
+    if path == "/_stack/calls":
+        return 200, {account: dict(counts) for account, counts in authorization.call_counts.items()}
+    if path == "/_stack/delay" and query.isdigit():
+        settings["delay_ms"] = int(query)
+        return 200, settings
+    return 404, {"message": f"no such path or value: {path}?{query}"}
 
 
 async def _answer(send: Send, status: int, value: Any) -> None:

@@ -21,6 +21,7 @@ from stacklib.toolchain import Tools
 READY_WITHIN_SECONDS = 90.0
 POLL_SECONDS = 0.05
 MARKER = ".securebucket-stack"  # without it a directory is not ours to delete
+SERVERS = ("etcd", "kube-apiserver", "emulator")
 ATTEMPTS = 3  # a free port may be taken by a stranger between our asking and the server's bind
 
 
@@ -84,8 +85,7 @@ def healthy(state_dir: Path) -> bool:
     description = read_json(state_dir / "stack.json")
     records = process.recorded(state_dir)
     return (description is not None
-            and {"etcd", "kube-apiserver", "emulator"} <= records.keys()
-            and all(process.alive(record) for name, record in records.items() if not name.startswith("guard"))
+            and all(name in records and process.alive(records[name]) for name in SERVERS)
             and all(os.access(tool, os.X_OK) for tool in description["tools"].values())
             and kube.ready(description["kube"]["url"], Path(description["kube"]["ca_file"]),
                            description["kube"]["admin_token"])

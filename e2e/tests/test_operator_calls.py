@@ -134,6 +134,33 @@ class S3Calls(EmulatorTest):
         self.refused("NoSuchBucket", self.s3.get_bucket_policy, Bucket=self.name)
 
 
+class OwnKeysOnly(EmulatorTest):
+    """What the operator's policy does with tags: it creates keys with its tag and touches no other key."""
+
+    def test_request_and_resource_tags(self) -> None:
+        own = {"StringEquals": {"aws:ResourceTag/securebucket.io/cluster": "c1"}}
+        kms = self.account.actor(
+            "operator",
+            allow(["kms:CreateKey", "kms:TagResource"], Condition={
+                "StringEquals": {"aws:RequestTag/securebucket.io/cluster": "c1"},
+                "StringEqualsIfExists": {"aws:ResourceTag/securebucket.io/cluster": "c1"}}),
+            allow(["kms:GetKeyPolicy", "kms:CreateAlias"], Resource=f"arn:aws:kms:*:{self.account.id}:key/*", Condition=own),
+            allow("kms:CreateAlias", Resource=f"arn:aws:kms:*:{self.account.id}:alias/ours/*")).kms
+        tag = {"TagKey": "securebucket.io/cluster", "TagValue": "c1"}
+        ours = kms.create_key(Tags=[tag])["KeyMetadata"]["Arn"]
+        theirs = self.account.key(Tags=[{**tag, "TagValue": "c2"}])
+        self.denied(kms.create_key)
+        self.denied(kms.create_key, Tags=[{**tag, "TagValue": "c2"}])
+        kms.create_alias(AliasName="alias/ours/a", TargetKeyId=ours)
+        self.denied(kms.create_alias, AliasName="alias/ours/b", TargetKeyId=theirs)
+        for name, key in (("ours", ours), ("theirs", theirs)):
+            self.account.root.kms.create_alias(AliasName=f"alias/{name}", TargetKeyId=key)
+        kms.get_key_policy(KeyId="alias/ours")
+        self.denied(kms.get_key_policy, KeyId="alias/theirs")
+        kms.tag_resource(KeyId=ours, Tags=[tag])
+        self.denied(kms.tag_resource, KeyId=theirs, Tags=[tag])
+
+
 class KmsCalls(EmulatorTest):
     def setUp(self) -> None:
         super().setUp()
