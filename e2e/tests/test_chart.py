@@ -16,6 +16,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -571,6 +572,28 @@ class Installed(unittest.TestCase):
                 self.assertEqual(allowed, wanted, f"may it {verb} {resource}.{group} {name or ''} in {namespace}?")
                 answers[question] = allowed
         self.assertEqual({True, False}, set(answers.values()))
+
+    def test_configmaps_of_others_are_out_of_reach(self) -> None:
+        """RBAC knows no name prefixes; the admission policy does. Beside each refusal stands what is allowed."""
+        self.helm("install", "--create-namespace", "--take-ownership")
+        def make(name: str, *, user: str | None, labels: dict[str, str]) -> bool:
+            manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": self.elsewhere, "labels": labels}}
+            return call("kubectl", "create", "-f", "-", *(["--as", user] if user else []), text=json.dumps(manifest)).returncode == 0
+        def delete(name: str) -> bool:
+            return call("kubectl", "delete", "configmap", name, "-n", self.elsewhere, "--as", self.user).returncode == 0
+        ours = {"app.kubernetes.io/managed-by": "securebucket"}
+        # A policy is in force some moments after it was created.
+        deadline = time.monotonic() + 30
+        while make(f"probe-{secrets.token_hex(4)}", user=self.user, labels=ours):
+            self.assertLess(time.monotonic(), deadline, "the admission policy never came into force")
+        self.assertTrue(make("securebucket-ours", user=self.user, labels=ours))
+        self.assertFalse(make("aws-auth", user=self.user, labels=ours))
+        self.assertFalse(make("securebucket-unmarked", user=self.user, labels={}))
+        self.assertTrue(make("aws-auth", user=None, labels={}), "others are not held to it")
+        self.assertTrue(make("securebucket-theirs", user=None, labels={}))
+        self.assertFalse(delete("aws-auth"))
+        self.assertFalse(delete("securebucket-theirs"))
+        self.assertTrue(delete("securebucket-ours"))
 
     def test_life_of_a_release(self) -> None:
         # As in the story; --take-ownership because another test may have made the CRDs.
