@@ -13,30 +13,12 @@
     reason = "test code; helpers are outside #[test] functions, and the environment says where the stack is"
 )]
 
+mod create;
+mod drift_bucket;
+mod drift_key;
+mod drift_role;
+mod duties;
+mod scene;
 mod support;
-
-mod smoke {
-    use serde_json::json;
-
-    use super::support::World;
-
-    #[tokio::test]
-    async fn smoke() {
-        let world = World::new("smoke").await;
-        let operator = world.operator().start();
-        world.service_account("app").await;
-        world
-            .apply_bucket("data", json!({"access": [{"name": "app", "duty": "Processor", "serviceAccountRef": {"name": "app"}, "prefixes": ["in/"]}]}))
-            .await;
-        let bucket = world.bucket_ready("data").await;
-        let name = bucket.status.unwrap().bucket_name.unwrap();
-        let app = world.workload("app").await;
-        app.put(&name, "in/x", "hello").await.allowed();
-        assert_eq!(app.get(&name, "in/x").await.allowed(), "hello");
-        app.put(&name, "out/x", "hello").await.denied();
-        for e in operator.journal().all() {
-            println!("{e}");
-        }
-        operator.stop().await;
-    }
-}
+mod tightened;
+mod view;

@@ -1,0 +1,277 @@
+//! What must hold at every moment of a run, read from the journal of writes. Numbers are those of the reliability notes in docs:
+//! S1 no reading past the end, S2 nothing is issued late or prolonged, S3 no wider than asked for, S4 one key, S5/S6 nothing is destroyed,
+//! S9 no leak, S10 the finalizer comes first and goes last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use securebucket::api::{BUCKET_FINALIZER, GRANT_FINALIZER};
+use serde_json::Value;
+
+use super::history::{History, carries, date, reads, statements, texts, with_effect};
+use super::journal::Entry;
+use super::mask::Mask;
+
+/// Operations that a run may make at all. None of them destroys data, and none mends what nobody broke.
+const EXPECTED: [&str; 19] = [
+    "CreateKey",
+    "CreateAlias",
+    "TagResource",
+    "EnableKeyRotation",
+    "PutKeyPolicy",
+    "CreateBucket",
+    "PutPublicAccessBlock",
+    "PutBucketOwnershipControls",
+    "PutBucketPolicy",
+    "PutBucketEncryption",
+    "PutBucketVersioning",
+    "PutBucketLifecycleConfiguration",
+    "PutBucketTagging",
+    "CreateRole",
+    "PutRolePolicy",
+    "DeleteRolePolicy",
+    "DeleteRole",
+    "CreateGrant",
+    "RevokeGrant",
+];
+
+/// What a run is judged by.
+#[derive(Clone, Debug)]
+pub struct Law<'a> {
+    /// Role of the ServiceAccount that asks to read.
+    pub reader: String,
+    /// Its ARN.
+    pub reader_arn: String,
+    /// ARN of the bucket.
+    pub bucket_arn: String,
+    /// The prefix that the grant covers.
+    pub prefix: &'a str,
+    /// Placeholders of this world.
+    pub mask: &'a Mask,
+    /// Bucket and key policies of the run without faults, masked; `None` in that run itself.
+    pub policies: Option<&'a BTreeSet<String>>,
+}
+
+/// Bucket and key policies that were written, masked.
+pub fn policies(history: History<'_>, mask: &Mask) -> BTreeSet<String> {
+    resource_policies(history).map(|(_, p)| mask.value(p).to_string()).collect()
+}
+
+fn resource_policies(history: History<'_>) -> impl Iterator<Item = (&str, &Value)> {
+    let carrying = |o: &str| ["CreateKey", "PutKeyPolicy", "PutBucketPolicy"].contains(&o);
+    history.aws().filter(move |(_, o, _)| carrying(o)).map(|(_, o, p)| (o, &p["Policy"]))
+}
+
+impl Law<'_> {
+    /// Everything in the journal that breaks the law.
+    pub fn violations(&self, entries: &[Entry]) -> Vec<String> {
+        let history = History::new(entries);
+        let mut found = Vec::new();
+        self.operations(history, &mut found);
+        self.role_documents(history, &mut found);
+        self.issuing(history, &mut found);
+        self.times(history, &mut found);
+        self.removal(history, &mut found);
+        self.finalizers(history, &mut found);
+        self.resource_policies(history, &mut found);
+        found
+    }
+
+    fn operations(&self, history: History<'_>, found: &mut Vec<String>) {
+        // Also those that failed: it must not even try.
+        for entry in history.entries() {
+            if let super::journal::Write::Aws { operation, .. } = &entry.write {
+                if !EXPECTED.contains(&operation.as_str()) {
+                    found.push(format!("S5/S6: {operation} was asked for"));
+                }
+            }
+        }
+        let keys = history.of("CreateKey").count();
+        if keys > 1 {
+            found.push(format!("S4: {keys} keys were created"));
+        }
+    }
+
+    /// S1, S3: whoever may read, may so by a grant, for what it names, until its end.
+    fn role_documents(&self, history: History<'_>, found: &mut Vec<String>) {
+        for (entry, parameters) in history.of("PutRolePolicy") {
+            let role = parameters["RoleName"].as_str().unwrap_or_default();
+            let document = &parameters["PolicyDocument"];
+            let last = history.ends(entry.asked).into_values().max();
+            for statement in with_effect(document, "Allow") {
+                if let Some(problem) = self.allow(role, statement, last) {
+                    found.push(format!("S1/S3: {problem} in the policy of {role}: {statement}"));
+                    continue;
+                }
+                let Some(end) = date(statement, "DateLessThan") else { continue };
+                let denied = with_effect(document, "Deny").any(|s| {
+                    date(s, "DateGreaterThanEquals").is_some_and(|d| d >= end && last.is_some_and(|l| d <= l))
+                });
+                if !denied {
+                    found.push(format!("S1: no Deny ends what an Allow gives until {end} in the policy of {role}"));
+                }
+            }
+        }
+    }
+
+    fn allow(&self, role: &str, statement: &Value, last: Option<Timestamp>) -> Option<String> {
+        let actions = texts(statement, "Action");
+        if !statement["NotAction"].is_null() || actions.is_empty() {
+            return Some("an Allow without actions".into());
+        }
+        if role != self.reader {
+            return actions.iter().any(|a| reads(a)).then(|| "a role without a grant may read".into());
+        }
+        if actions.iter().any(|a| !["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"].contains(a)) {
+            return Some("more than reading".into());
+        }
+        let objects = format!("{}/{}*", self.bucket_arn, self.prefix);
+        if actions.iter().any(|a| reads(a)) && texts(statement, "Resource") != [objects.as_str()] {
+            return Some("other objects than those asked for".into());
+        }
+        match (date(statement, "DateLessThan"), last) {
+            (None, _) => Some("an Allow without an end".into()),
+            (Some(_), None) => Some("an Allow before any expiresAt was in status".into()),
+            (Some(end), Some(last)) if end > last => Some(format!("an Allow beyond expiresAt ({last})")),
+            _ => None,
+        }
+    }
+
+    /// S2, S3: a KMS grant is issued within its window, on top of a dated document, for reading, once.
+    fn issuing(&self, history: History<'_>, found: &mut Vec<String>) {
+        let mut names = BTreeSet::new();
+        for (entry, parameters) in history.of("CreateGrant") {
+            let at = entry.asked;
+            let ends = history.ends(at);
+            if parameters["Operations"] != serde_json::json!(["Decrypt", "DescribeKey"]) {
+                found.push(format!("S3: a KMS grant for {}", parameters["Operations"]));
+            }
+            if parameters["GranteePrincipal"] != self.reader_arn.as_str() {
+                found.push(format!("S3: a KMS grant for {}", parameters["GranteePrincipal"]));
+            }
+            for unwanted in ["RetiringPrincipal", "GrantTokens"] {
+                if !parameters[unwanted].is_null() {
+                    found.push(format!("S3: a KMS grant with {unwanted}"));
+                }
+            }
+            names.insert(parameters["Name"].as_str().unwrap_or_default());
+            let document = history.document(&self.reader, at);
+            match ends.into_values().max() {
+                Some(end) if at >= end => found.push(format!("S2: a KMS grant is issued at {at}, after its end {end}")),
+                Some(end) if !document.is_some_and(|d| carries(d, end)) => {
+                    found.push(format!("S1: a KMS grant is issued while the role's policy is {document:?}"));
+                }
+                Some(_) => {}
+                None => found.push("S2: a KMS grant is issued before expiresAt was in status".into()),
+            }
+        }
+        if names.len() > 1 || names.contains("") {
+            found.push(format!("S3: KMS grants of one DecryptGrant have the names {names:?}"));
+        }
+    }
+
+    /// S2: the window of a grant is written once.
+    fn times(&self, history: History<'_>, found: &mut Vec<String>) {
+        let mut known: BTreeMap<(String, &str), String> = BTreeMap::new();
+        for grant in history.accepted("decryptgrants") {
+            let Some(uid) = grant.text("/metadata/uid") else { continue };
+            for field in ["/status/activatedAt", "/status/expiresAt", "/status/kmsGrant/name", "/status/kmsGrant/id"] {
+                let value = grant.text(field).map(str::to_owned);
+                let key = (uid.to_owned(), field);
+                match (known.get(&key), value) {
+                    (Some(before), now) if now.as_ref() != Some(before) => {
+                        found.push(format!("S2: {field} went from {before} to {now:?}"));
+                    }
+                    (None, Some(now)) => {
+                        known.insert(key, now);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// S9, S10: a removal is recorded when it is true, revoking comes after the Allow is out, and the Deny stays while a KMS grant lives.
+    fn removal(&self, history: History<'_>, found: &mut Vec<String>) {
+        for grant in history.accepted("decryptgrants").filter(|g| g.text("/status/removal/verifiedAt").is_some()) {
+            let at = grant.entry.asked;
+            let live = history.live_grants(at);
+            let allows = history.document(&self.reader, at).is_some_and(|d| with_effect(d, "Allow").next().is_some());
+            if !live.is_empty() || allows {
+                found.push(format!("S10: removal recorded while KMS grants {live:?} live, Allow in the role: {allows}"));
+            }
+        }
+        for (entry, _) in history.of("RevokeGrant") {
+            let still = history.ends(entry.asked).into_values().max().filter(|end| entry.asked < *end);
+            if let (Some(end), Some(document)) = (still, history.document(&self.reader, entry.asked)) {
+                if carries(document, end) {
+                    found.push("a KMS grant is revoked while the role's policy still lets its holder read".into());
+                }
+            }
+        }
+        for (entry, operation, parameters) in history.aws().filter(|(_, _, p)| p["RoleName"] == self.reader.as_str()) {
+            let kept = operation == "PutRolePolicy" && with_effect(&parameters["PolicyDocument"], "Deny").next().is_some();
+            let live = history.live_grants(entry.asked);
+            if !kept && operation != "CreateRole" && !live.is_empty() {
+                found.push(format!("S9: {operation} takes the Deny away while KMS grants {live:?} live"));
+            }
+        }
+    }
+
+    /// S10: nothing of an object is in AWS before its finalizer is in the API server, or is changed after it is gone.
+    fn finalizers(&self, history: History<'_>, found: &mut Vec<String>) {
+        let held = |kind, finalizer| history.accepted(kind).find(|o| o.holds(finalizer)).map(|o| o.entry.done);
+        let bucket = held("securebuckets", BUCKET_FINALIZER);
+        let grant = held("decryptgrants", GRANT_FINALIZER);
+        let let_go = released(history, "securebuckets");
+        for (entry, operation, parameters) in history.aws() {
+            let of_grant = ["CreateGrant", "RevokeGrant"].contains(&operation);
+            let of_role = !parameters["RoleName"].is_null();
+            if bucket.is_none_or(|at| entry.asked < at) {
+                found.push(format!("S10: {operation} before the finalizer of the SecureBucket"));
+            }
+            if of_grant && grant.is_none_or(|at| entry.asked < at) {
+                found.push(format!("S10: {operation} before the finalizer of the DecryptGrant"));
+            }
+            if !of_role && let_go.is_some_and(|at| entry.asked > at) {
+                found.push(format!("S10: {operation} after the SecureBucket let go"));
+            }
+        }
+        for kind in ["decryptgrants", "securebuckets"] {
+            let Some(at) = released(history, kind) else { continue };
+            let live = history.live_grants(at);
+            let activated = history.accepted("decryptgrants").any(|g| g.text("/status/expiresAt").is_some());
+            let proved = history.accepted("decryptgrants").any(|g| g.text("/status/removal/verifiedAt").is_some());
+            if !live.is_empty() || activated && !proved {
+                found.push(format!("S10: the finalizer of {kind} goes while KMS grants {live:?} live, proof: {proved}"));
+            }
+        }
+    }
+
+    /// S7, S8: policies of bucket and key are those of a run without faults, at every moment; and no bucket policy allows anything.
+    fn resource_policies(&self, history: History<'_>, found: &mut Vec<String>) {
+        for (operation, policy) in resource_policies(history) {
+            if statements(policy).is_empty() {
+                found.push(format!("S8: {operation} without a policy"));
+            }
+            if operation == "PutBucketPolicy" && with_effect(policy, "Allow").next().is_some() {
+                found.push(format!("S8: a bucket policy that allows: {policy}"));
+            }
+            let masked = self.mask.value(policy).to_string();
+            if self.policies.is_some_and(|wanted| !wanted.contains(&masked)) {
+                found.push(format!("S8: {operation} writes a policy that a run without faults does not: {masked}"));
+            }
+        }
+    }
+}
+
+/// When a finalizer was asked to go, if that took effect.
+fn released(history: History<'_>, kind: &'static str) -> Option<Timestamp> {
+    let removes = |e: &&Entry| match &e.write {
+        super::journal::Write::Kube { method, resource, body, .. } => {
+            e.took_effect() && method == "PATCH" && resource == kind && body.to_string().contains(r#""op":"remove""#)
+        }
+        super::journal::Write::Aws { .. } => false,
+    };
+    history.entries().iter().find(removes).map(|e| e.asked)
+}

@@ -1,0 +1,21 @@
+//! Crash points, enumerated: every request of the operator, every kind of fault, and the same end all the same.
+//!
+//! A scenario is run once without faults, to learn its requests and the state that it ends in. Then it is run once for each request and each
+//! [`plan::Kind`] that makes sense there, in a world of its own; the operator that dies is followed by one without faults. Each run must come
+//! to the same state of both worlds ([`snapshot`]), break no law on the way ([`invariants`], [`prober`]), and let the workload read meanwhile.
+//!
+//! A run is repeated alone by `FAULT='A:kms CreateKey#1:KillAfterApplied'`, as the report of a failure prints it; `A:12:Delay` names the
+//! twelfth request of the run without faults. `FAULTS_LANES` says how many runs go side by side.
+
+mod campaign;
+mod history;
+mod invariants;
+mod journal;
+mod layers;
+mod mask;
+mod plan;
+mod prober;
+mod requests;
+mod run;
+mod scenario;
+mod snapshot;

@@ -1,0 +1,244 @@
+//! One run: a world, a scenario, at most one fault, and everything that was seen.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use securebucket::domain::identity;
+
+use super::history::History;
+use super::invariants::{Law, policies};
+use super::journal::{Journal, now};
+use super::layers::Outside;
+use super::mask::{Mask, difference};
+use super::plan::{Faults, Kind, Point};
+use super::prober::{Probe, Prober, outside_of_window};
+use super::scenario::Scenario;
+use super::snapshot::Snapshot;
+use crate::support::wait::PATIENCE;
+use crate::support::{AwsClients, World};
+
+/// ServiceAccount that puts objects.
+pub const WRITER: &str = "writer";
+/// ServiceAccount that asks to read them.
+pub const READER: &str = "reader";
+/// The SecureBucket.
+pub const BUCKET: &str = "data";
+/// The DecryptGrant.
+pub const GRANT: &str = "read";
+/// The prefix that both speak of.
+pub const PREFIX: &str = "in/";
+/// The object.
+pub const OBJECT: &str = "in/x";
+
+/// What a run without faults was like: what all others are compared with.
+#[derive(Clone, Debug, Default)]
+pub struct Reference {
+    /// Its requests.
+    pub trace: Vec<Point>,
+    /// Its snapshots, by name.
+    pub snapshots: Vec<(&'static str, Vec<String>)>,
+    /// Its bucket and key policies, masked.
+    pub policies: BTreeSet<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Number of the request that was hit.
+    pub fired: Option<usize>,
+    /// Its requests.
+    pub trace: Vec<Point>,
+    /// Its snapshots, by name.
+    pub snapshots: Vec<(&'static str, Vec<String>)>,
+    /// Its bucket and key policies, masked.
+    pub policies: BTreeSet<String>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// The workload read at least once.
+    pub read: bool,
+    /// How often it tried.
+    pub probes: usize,
+}
+
+impl Outcome {
+    /// Of a run that did not come to its end.
+    pub fn failed(why: String) -> Self {
+        Self {
+            fired: None,
+            trace: Vec::new(),
+            snapshots: Vec::new(),
+            policies: BTreeSet::new(),
+            problems: vec![why],
+            read: false,
+            probes: 0,
+        }
+    }
+}
+
+/// A run in progress.
+pub struct Run<'a> {
+    /// Its world.
+    pub world: World,
+    /// Root of its account: to look, and to put something wrong by hand.
+    pub root: AwsClients,
+    /// The workload that reads all the time, from when there is something to read.
+    pub prober: tokio::sync::OnceCell<Prober>,
+    /// ARN of its bucket, once there is one.
+    pub bucket_arn: std::sync::OnceLock<String>,
+    /// Its journal.
+    pub journal: Journal,
+    faults: Faults,
+    kind: Option<Kind>,
+    mask: Mask,
+    reference: Option<&'a Reference>,
+    snapshots: Mutex<Vec<(&'static str, Vec<String>)>>,
+    problems: Mutex<Vec<String>>,
+}
+
+impl<'a> Run<'a> {
+    /// Makes the world of a run, with a fault at the request of this name.
+    pub async fn new(name: &str, fault: Option<(&str, Kind)>, reference: Option<&'a Reference>) -> Self {
+        let world = World::new(name).await;
+        let root = world.root();
+        tokio::join!(world.service_account(WRITER), world.service_account(READER));
+        let namespaces: Api<Namespace> = Api::all(world.client.clone());
+        let uid = namespaces.get_metadata(&world.namespace).await.unwrap().metadata.uid.unwrap();
+        let mut mask = Mask::default();
+        mask.add(&world.account, "<account>");
+        mask.add(&world.namespace, "<namespace>");
+        let identity = identity::bucket_identity(&world.install.cluster, &uid, BUCKET);
+        mask.add(&identity[..8], "<identity>");
+        mask.add(identity, "<identity>");
+        mask.add(world.role_name(WRITER), "<writer>");
+        mask.add(world.role_name(READER), "<reader>");
+        let faults = fault.map_or_else(Faults::none, |(point, kind)| Faults::at(point, kind));
+        Self {
+            world,
+            root,
+            prober: tokio::sync::OnceCell::new(),
+            bucket_arn: std::sync::OnceLock::new(),
+            journal: Journal::default(),
+            faults,
+            kind: fault.map(|f| f.1),
+            mask,
+            reference,
+            snapshots: Mutex::default(),
+            problems: Mutex::default(),
+        }
+    }
+
+    /// Runs the scenario, and says what was wrong.
+    pub async fn carry_out(&self, scenario: Scenario) {
+        tokio::select! {
+            () = scenario.play(self) => {}
+            why = self.keep_running(scenario) => self.problem(why),
+        }
+    }
+
+    /// Notes that something is wrong.
+    pub fn problem(&self, what: impl Into<String>) {
+        self.problems.lock().unwrap().push(what.into());
+    }
+
+    /// Keeps an operator running: after the one that the fault kills, one without faults. Returns if an operator ends by itself.
+    async fn keep_running(&self, scenario: Scenario) -> String {
+        for life in 1.. {
+            let outside = Outside { faults: self.faults.clone(), journal: self.journal.clone(), life };
+            let operator = outside.under(self.world.operator()).start();
+            let ended = async {
+                while !operator.has_ended() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::select! {
+                () = self.faults.killed() => {}
+                () = ended => return format!("the operator ended: {:?}\n{}", operator.ended().await, self.world.dump().await),
+            }
+            operator.kill().await;
+            // Half of the deaths after activation last beyond the end: it must hold without an operator.
+            if scenario.expires() && self.kind == Some(Kind::KillAfterApplied) {
+                self.stay_dead_past_the_end().await;
+            }
+        }
+        unreachable!()
+    }
+
+    async fn stay_dead_past_the_end(&self) {
+        let entries = self.journal.entries();
+        let Some(end) = History::new(&entries).ends(now()).into_values().max() else { return };
+        let Some(prober) = self.prober.get() else { return };
+        while now() < end {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        prober.until(false).await;
+    }
+
+    /// Waits until both worlds are as they were at this point of the run without faults; there, until they are at rest.
+    pub async fn settles(&self, name: &'static str) {
+        let begun = Instant::now();
+        let wanted = self.reference.map(|r| {
+            let found = r.snapshots.iter().find(|(n, _)| *n == name);
+            found.map(|(_, lines)| lines.clone()).unwrap_or_default()
+        });
+        let mut before: Option<Snapshot> = None;
+        loop {
+            let found = Snapshot::take(&self.world, &self.root, &self.mask).await;
+            let at_rest = before.as_ref().is_some_and(|b| b.lines == found.lines);
+            let settled = wanted.as_ref().map_or(at_rest, |w| *w == found.lines);
+            if settled || begun.elapsed() > PATIENCE {
+                if !settled {
+                    let wanted = wanted.unwrap_or_else(|| before.map(|b| b.lines).unwrap_or_default());
+                    self.problem(format!("{name}: not as without a fault\n  {}", difference(&wanted, &found.lines).join("\n  ")));
+                }
+                self.snapshots.lock().unwrap().push((name, found.lines));
+                return;
+            }
+            before = Some(found);
+            tokio::time::sleep(Duration::from_millis(if wanted.is_some() { 200 } else { 1500 })).await;
+        }
+    }
+
+    /// The end of the run: judges all that was noted.
+    pub fn outcome(self) -> Outcome {
+        let entries = self.journal.entries();
+        let history = History::new(&entries);
+        let law = Law {
+            reader: self.world.role_name(READER),
+            reader_arn: self.world.role_arn(READER),
+            bucket_arn: self.bucket_arn.get().cloned().unwrap_or_default(),
+            prefix: PREFIX,
+            mask: &self.mask,
+            policies: self.reference.map(|r| &r.policies),
+        };
+        let mut problems = self.problems.into_inner().unwrap();
+        problems.extend(law.violations(&entries));
+        let probes = self.prober.get().map(Prober::probes).unwrap_or_default();
+        problems.extend(outside_of_window(&probes, opened(history), closed(history)));
+        Outcome {
+            fired: self.faults.fired(),
+            trace: self.faults.trace(),
+            snapshots: self.snapshots.into_inner().unwrap(),
+            policies: policies(history, &self.mask),
+            problems,
+            read: probes.iter().any(|p: &Probe| p.allowed),
+            probes: probes.len(),
+        }
+    }
+}
+
+/// When reading may begin: with the first KMS grant.
+fn opened(history: History<'_>) -> Option<Timestamp> {
+    history.of("CreateGrant").map(|(e, _)| e.sent).min()
+}
+
+/// When it must be over: by date, or when the proof of removal was written.
+fn closed(history: History<'_>) -> Option<Timestamp> {
+    let by_date = history.ends(Timestamp::MAX).into_values().max();
+    let proofs = history.accepted("decryptgrants").filter(|g| g.text("/status/removal/verifiedAt").is_some());
+    let by_proof = proofs.map(|g| g.entry.asked).min();
+    by_date.into_iter().chain(by_proof).min()
+}
