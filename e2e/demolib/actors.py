@@ -44,12 +44,14 @@ class Scene:
 
     def typed(self, command: list[str]) -> str:
         """The command as a user would type it: shell variables for long values, lines broken before options."""
-        groups: list[str] = []  # an option and its values stay together
+        groups: list[str] = []  # an option and its value stay together
+        before = ""
         for word in command:
-            if word.startswith("-") and len(word) > 1 or len(groups) < 2:
-                groups.append(self._word(word))
-            else:
+            if before.startswith("-") and "=" not in before and not word.startswith("-"):
                 groups[-1] += " " + self._word(word)
+            else:
+                groups.append(self._word(word))
+            before = word
         lines = [groups[0]]
         for group in groups[1:]:
             if len(lines[-1]) + len(group) < WIDTH - 16:
@@ -59,12 +61,12 @@ class Scene:
         return " \\\n".join(lines)
 
     def _word(self, word: str) -> str:
+        replaced = word
         for value, name in self.names.items():
-            if value in word and value:
-                replaced = word.replace(value, name)
-                bare = not set(word.replace(value, "")) & set(" '\"\\$(){}[]|*?&;<>")
-                return replaced if bare else f'"{replaced}"'
-        return shlex.quote(word)
+            replaced = replaced.replace(value, name)
+        if replaced == word:
+            return shlex.quote(word)
+        return f'"{replaced}"' if set(replaced) & set(" '()[]{}|*?&;<>") else replaced
 
 
 class Actor:
@@ -122,6 +124,17 @@ def together(*calls: tuple[Actor, list[Any]]) -> list[Result]:
             results.append(future.result())
             actor.scene.show.answer(results[-1].text)
     return results
+
+
+def all_good(show: Show, expected: str, results: list[Result]) -> None:
+    """Check commands whose answer is that they did it."""
+    bad = [result.text for result in results if not result.ok]
+    show.demand(expected, bad[0] if bad else f"{len(results)} commands succeeded", not bad)
+
+
+def condition(actor: Actor, what: str, kind: str, name: str, namespace: str) -> Result:
+    """`kubectl wait` for a condition, by the user."""
+    return actor.run("kubectl", "wait", f"--for=condition={what}", f"{kind}/{name}", "-n", namespace, "--timeout=60s")
 
 
 def until(what: str, condition: Callable[[], Any], within: float = 60.0) -> Any:

@@ -28,10 +28,14 @@ class Cast:
         self.scene = Scene(show, tools, directory)
         self.show = show
         self._pods = 0
+        # Known once the bucket is ready.
+        self.bucket = self.key = ""
+        self.roles: dict[str, str] = {}  # ServiceAccount -> ARN
         self.platform = self._kubernetes("platform", self.kube["admin_token"])
         self.bob = self._kubernetes("bob", self.kube["users"]["bob"])
         self.alice = self._kubernetes("alice", self.kube["users"]["alice"])
         self.cloud = Actor(self.scene, "cloud", self._aws("cloud"))
+        self.ingest = self.auditor = self.reports = self.dashboard = self.cloud  # until their pods start
 
     def _kubernetes(self, who: str, token: str) -> Actor:
         path = self.scene.directory / f"kubeconfig-{who}"
@@ -41,7 +45,7 @@ class Cast:
         return Actor(self.scene, who, {**_environment(), "KUBECONFIG": str(path), "HOME": home, **helm})
 
     def _aws(self, who: str, config: Path | None = None) -> dict[str, str]:
-        return {**_environment(), "HOME": self._home(who), "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": REGION,
+        return {**_environment(), "HOME": self._home(who), "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
                 "AWS_CONFIG_FILE": str(config or self.scene.directory / "aws-config"), "AWS_PAGER": "",
                 "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -69,6 +73,7 @@ class Cast:
         (home / "token").write_text(token, encoding="utf-8")
         path = f"jsonpath={{.metadata.annotations.{ROLE_ANNOTATION.replace('.', chr(92) + '.')}}}"
         role = self.platform.read(*of, "get", "serviceaccount", account, "-o", path)
+        self.scene.names[str(home / "token")] = "$AWS_WEB_IDENTITY_TOKEN_FILE"
         env = {**self._aws(f"pod-{self._pods}", home / "aws-config"), "AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token")}
         if role:
             env["AWS_ROLE_ARN"] = role

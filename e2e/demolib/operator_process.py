@@ -6,6 +6,7 @@ AWS those of the role that this ServiceAccount names. What kubelet and the EKS w
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -56,12 +57,13 @@ class Operator:
             self._port = probe.getsockname()[1]
         self.arguments = [a for a in json.loads(arguments) if not a.startswith("--listen=")]
         self.arguments.append(f"--listen=127.0.0.1:{self._port}")
+        run.scene.names[f"127.0.0.1:{self._port}"] = "127.0.0.1:$PORT"
         self.env = {"KUBECONFIG": str(directory / "kubeconfig"), "POD_NAME": "securebucket-0", "POD_NAMESPACE": NAMESPACE,
                     "AWS_ROLE_ARN": json.loads(role)[ROLE_ANNOTATION],
                     "AWS_WEB_IDENTITY_TOKEN_FILE": str(directory / "aws-token")}
 
-    def start(self) -> int:
-        """Start it and wait until it is ready; returns the process id."""
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
         scene = self._platform.scene
         scene.show.command("operator pod", scene.typed(["securebucket", *self.arguments]))
         self._starts += 1
@@ -72,13 +74,12 @@ class Operator:
             self._process = process.spawn(name, command, self._state_dir, lock_fd, self.env)
         log = self._state_dir / f"{name}.log"
         until("the operator is ready", lambda: self._ready(log), within=60)
-        scene.show.answer(f"{self._get('/readyz')}   (from /readyz, process {self._process.pid})")
-        return self._process.pid
+        scene.show.answer(f"process {self._process.pid}, /readyz says: {self._get('/readyz').splitlines()[-1]}")
 
     def kill(self) -> int:
         """SIGKILL; returns the exit code."""
         assert self._process is not None
-        self._platform.scene.show.command("platform", "kill -KILL $OPERATOR")
+        self._platform.scene.show.command("platform", "kill -KILL $OPERATOR_PID")
         os.kill(self._process.pid, signal.SIGKILL)
         code = self._process.wait(timeout=10)
         self._process = None
@@ -87,6 +88,11 @@ class Operator:
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def calls(self, operation: str) -> int:
+        """How often it has called an operation of AWS, by its own metrics."""
+        found = re.findall(rf'^securebucket_aws_api_calls_total{{[^}}]*operation="{operation}"[^}}]*}} (\d+)', self._get("/metrics"), re.M)
+        return sum(int(count) for count in found)
 
     def _ready(self, log: Path) -> bool:
         assert self._process is not None

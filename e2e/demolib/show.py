@@ -70,7 +70,7 @@ class Show:
         if len(lines) > limit:
             half = limit // 2
             lines = [*lines[:half], f"… {len(lines) - 2 * half} more lines …", *lines[-half:]]
-        shown = "\n".join(line.rstrip() for line in lines)
+        shown = "\n".join(_folded(line.rstrip()) for line in lines)
         self.entries.append(Entry("answer", shown))
         if shown:
             print(textwrap.indent(shown, "    "), flush=True)
@@ -95,7 +95,7 @@ class Show:
 
     def table(self) -> None:
         """The closing summary: step, expected, seen, ok."""
-        rows = [(_cut(v.step, 34), _cut(v.expected), _cut(v.seen), "yes" if v.ok else "NO") for v in self.verdicts]
+        rows = [(_cut(v.step, 34), _cut(v.expected, 56), _cut(v.seen), "yes" if v.ok else "NO") for v in self.verdicts]
         head = ("step", "expected", "seen", "ok")
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(4)]
         print("\n" + self._paint("1;36", "── Summary"))
@@ -109,6 +109,13 @@ class Show:
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._coloured else text
+
+
+def _folded(line: str) -> str:
+    """A long line over several; tables and JSON are left as they are, because they are not prose."""
+    if len(line) <= WIDTH or "  " in line or "\t" in line:
+        return line
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _cut(text: str, length: int = LONGEST_CELL) -> str:
