@@ -8,6 +8,7 @@ pub mod types;
 pub use decrypt_grant::{DecryptGrant, DecryptGrantSpec, DecryptGrantStatus};
 pub use secure_bucket::{SecureBucket, SecureBucketSpec, SecureBucketStatus};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
 
 /// API group of both kinds.
@@ -22,6 +23,16 @@ pub const RECONCILE_AT: &str = "securebucket.io/reconcile-at";
 pub const ANNOTATION_PREFIX: &str = "securebucket.io/";
 
 /// The CRDs that this binary serves, as the manifests in `crds/` and in the chart have them.
-pub fn crds() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
-    vec![SecureBucket::crd(), DecryptGrant::crd()]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![with_default_spec(SecureBucket::crd()), DecryptGrant::crd()]
+}
+
+/// Lets a `spec` whose last field is removed by server-side apply be `{}`. The API server would make it `null` and refuse the object
+/// (structured-merge-diff leaves no empty map behind), so that a bucket under GitOps could not go back to `spec: {}`.
+fn with_default_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for spec in schemas.filter_map(|s| s.properties.as_mut()?.get_mut("spec")) {
+        spec.default = Some(JSON(serde_json::json!({})));
+    }
+    crd
 }
