@@ -166,7 +166,7 @@ async fn duties_stand_in_both_policies_and_in_one_role_each() {
         assert_eq!(found.permissions_boundary.unwrap().permissions_boundary_arn.unwrap(), world.install.boundary);
     }
     // What leaves the spec leaves AWS: the role too, when nothing else needs it.
-    world.apply_bucket("data", json!({"access": []})).await;
+    world.apply_bucket("data", json!({})).await;
     world.bucket_ready("data").await;
     for account in ["ingest", "etl", "audit"] {
         let role = world.role_name(account);

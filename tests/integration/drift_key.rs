@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::scene::{OFTEN, Scene, spec};
-use crate::support::World;
 use crate::support::facets::ids;
+use crate::support::wait::conditions;
+use crate::support::{Access, World};
 
 #[tokio::test]
 async fn key_policy_with_a_foreign_allow() {
@@ -28,7 +29,17 @@ async fn key_policy_without_one_of_its_denies() {
 #[tokio::test]
 async fn rotation_turned_off() {
     let scene = Scene::new("rotation").await;
-    scene.world.root().kms.disable_key_rotation().key_id(&scene.ids.key).send().await.unwrap();
+    let account = &scene.world.account;
+    // Nobody may turn it off under our key policy: whoever does has changed that first.
+    let kms = scene.world.root().kms;
+    let off = kms.disable_key_rotation().key_id(&scene.ids.key).send().await;
+    assert!(Access::of(off.map(drop)).is_denied());
+    let allow = json!({
+        "Sid": "Oops", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+        "Action": "kms:DisableKeyRotation", "Resource": "*",
+    });
+    scene.put_key_policy(&[allow], None).await;
+    kms.disable_key_rotation().key_id(&scene.ids.key).send().await.unwrap();
     scene.repaired("key rotation", "off").await;
 }
 
@@ -48,12 +59,30 @@ async fn alias_deleted() {
 }
 
 #[tokio::test]
-async fn alias_pointed_to_another_key() {
+async fn alias_pointed_to_another_key_of_ours() {
     let scene = Scene::new("point").await;
+    scene.world.apply_bucket("more", json!({})).await;
+    let other = ids(&scene.world.bucket_ready("more").await).key;
+    let kms = scene.world.root().kms;
+    kms.update_alias().alias_name(&scene.ids.alias).target_key_id(&other).send().await.unwrap();
+    scene.repaired("key", &other).await;
+}
+
+#[tokio::test]
+async fn alias_pointed_to_a_foreign_key_is_for_somebody_who_may_use_both() {
+    // KMS asks for kms:UpdateAlias on the key that the alias leaves, too, and the operator may touch no key without our mark.
+    let scene = Scene::with("afar", |o| o.refusals_expected()).await;
     let kms = scene.world.root().kms;
     let other = kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
     kms.update_alias().alias_name(&scene.ids.alias).target_key_id(&other).send().await.unwrap();
-    scene.repaired("key", &other).await;
+    scene.world.event("data", "DriftDetected", &other).await;
+    let bucket = scene.world.bucket_reason("data", "AccessDenied").await;
+    let message = &conditions(&bucket)[0].message;
+    assert!(message.contains("kms:UpdateAlias") && message.contains(&scene.ids.alias), "{message}");
+    // Whoever may do so takes the alias away, and all is well again.
+    kms.delete_alias().alias_name(&scene.ids.alias).send().await.unwrap();
+    scene.restored().await;
+    scene.world.bucket_ready("data").await;
 }
 
 #[tokio::test]

@@ -114,15 +114,30 @@ async fn its_boundary_removed() {
 }
 
 #[tokio::test]
-async fn its_document_deleted_and_its_tags_changed() {
+async fn its_document_deleted() {
     let scene = Scene::new("rdoc").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
-    let iam = scene.world.root().iam;
-    iam.untag_role().role_name(&name).tag_keys("securebucket.io/service-account").send().await.unwrap();
-    iam.delete_role_policy().role_name(&name).policy_name("securebucket").send().await.unwrap();
+    scene.world.root().iam.delete_role_policy().role_name(&name).policy_name("securebucket").send().await.unwrap();
     scene.world.until("the role is as it was", || async { (role(&scene).await == before).then_some(()) }).await;
     scene.world.bucket_ready("data").await;
+}
+
+#[tokio::test]
+async fn a_role_without_our_mark_is_somebody_elses() {
+    let scene = Scene::new("rmark").await;
+    let before = role(&scene).await;
+    let name = scene.world.role_name("etl");
+    let iam = scene.world.root().iam;
+    let mark = "securebucket.io/service-account";
+    iam.untag_role().role_name(&name).tag_keys(mark).send().await.unwrap();
+    let bucket = scene.world.bucket_reason("data", "RoleNameTaken").await;
+    assert!(bucket.status.unwrap().conditions[0].message.contains(&name));
+    assert_eq!(scene.operator.journal().count("TagRole"), 0);
+    let tag = aws_sdk_iam::types::Tag::builder().key(mark).value("etl").build().unwrap();
+    iam.tag_role().role_name(&name).tags(tag).send().await.unwrap();
+    scene.world.bucket_ready("data").await;
+    assert_eq!(role(&scene).await, before);
 }
 
 #[tokio::test]

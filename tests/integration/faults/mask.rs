@@ -1,5 +1,7 @@
 //! Makes two worlds comparable: what differs from world to world by nature (names, ids, times) becomes a placeholder.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// Replacements of one world, longest text first.
@@ -111,8 +113,12 @@ fn walk(value: &Value, path: String, all: &mut Vec<String>) {
 
 /// What stands in only one of two lists of lines.
 pub fn difference(wanted: &[String], found: &[String]) -> Vec<String> {
-    let missing = wanted.iter().filter(|l| !found.contains(l)).map(|l| format!("missing   {l}"));
-    let more = found.iter().filter(|l| !wanted.contains(l)).map(|l| format!("not wanted {l}"));
+    if wanted == found {
+        return Vec::new();
+    }
+    let (w, f): (BTreeSet<&String>, BTreeSet<&String>) = (wanted.iter().collect(), found.iter().collect());
+    let missing = w.difference(&f).map(|l| format!("missing    {l}"));
+    let more = f.difference(&w).map(|l| format!("not wanted {l}"));
     missing.chain(more).collect()
 }
 
@@ -150,7 +156,7 @@ mod tests {
     fn differences_say_what_is_missing_and_what_is_too_much() {
         let lines = |all: &[&str]| all.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
         let found = difference(&lines(&["a", "b"]), &lines(&["b", "c"]));
-        assert_eq!(found, ["missing   a", "not wanted c"]);
+        assert_eq!(found, ["missing    a", "not wanted c"]);
         assert!(difference(&lines(&["a"]), &lines(&["a"])).is_empty());
     }
 }
