@@ -133,10 +133,13 @@ def principal_of(call: Call) -> Any:
 
 def context_of(call: Call, principal: Any) -> Any:
     """The evaluation context of a call, for rules that evaluate a policy themselves."""
+    keys = {key.lower(): value for key, value in call.keys.items()}
+    for name, value in (module("services.tagging").resource_tags(call.resource) or {}).items():
+        keys.setdefault(f"aws:ResourceTag/{name}".lower(), value)
     return evaluator.EvalContext(
         principal_arn=principal.arn, principal_type=principal.type, principal_account=principal.account,
         action=call.action, resource_arn=call.resource, region=call.region,
-        service_context={key.lower(): value for key, value in call.keys.items()}, principal_keys=principal.keys)
+        service_context=keys, principal_keys=principal.keys)
 
 
 def role_of_session(arn: str) -> dict[str, Any] | None:

@@ -128,11 +128,25 @@ def _denied_response(original, service, action, principal_arn, request_id, **nam
 def denial_text(call: Call, denial: Denial) -> str:
     """What AWS says of this denial."""
     resource = f'"{call.resource}"' if call.service == "s3" else call.resource
-    if denial.resource_policy_arn:
-        reason = "with an explicit deny in a resource-based policy"
-    elif denial.decision == "Deny":
-        reason = "with an explicit deny in an identity-based policy"
-    else:
-        reason = f"because no identity-based policy allows the {call.action} action"
+    explicit = denial.decision == "Deny"
+    policy = "resource-based policy" if denial.resource_policy_arn else _deciding_policy(call, "Deny" if explicit else "Allow")
+    article = "an" if policy[0] == "i" else "a"
+    reason = (f"with an explicit deny in {article} {policy}" if explicit
+              else f"because no {policy} allows the {call.action} action")
     return (f"User: {denial.principal_arn} is not authorized to perform: {call.action} "
             f"on resource: {resource} {reason}")
+
+
+def _deciding_policy(call: Call, effect: str) -> str:
+    """The kind of policy that has the Deny, or that lacks the Allow."""
+    principal = auth.principal_of(call)
+    if isinstance(principal, evaluator.AuthError) or principal.policies is None:
+        return "resource-based policy"  # root has no other
+    context = auth.context_of(call, principal)
+    layers = [("identity-based policy", principal.policies),
+              *(("permissions boundary", limit) for limit in principal.limits)]
+    for kind, documents in layers:
+        matches = evaluator._first_match(context, [one for document in documents for one in document], effect)
+        if bool(matches) == (effect == "Deny"):
+            return kind
+    return "resource-based policy"

@@ -77,12 +77,4 @@ def stop(records: list[dict]) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(record["pid"], signal.SIGKILL)
     while any(alive(record) for record in records):
-        _reap()
         time.sleep(0.01)
-
-
-def _reap() -> None:
-    """Collect children that ended, if they are ours: a zombie keeps its pid."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

@@ -1,5 +1,7 @@
 """Corrections about the caller: see emulator/callers.py."""
 
+import json
+
 from tests.support import Account, EmulatorTest, allow, assume, deny, document, token
 
 
@@ -122,6 +124,17 @@ class DenialsNameTheResource(EmulatorTest):
             self.denied(actor.iam.get_role, RoleName="a"),
             f"{start}iam:GetRole on resource: {self.account.role_arn('a')} because no identity-based policy "
             "allows the iam:GetRole action")
+
+    def test_key_policy_and_boundary_are_named(self) -> None:
+        root = {"Principal": {"AWS": f"arn:aws:iam::{self.account.id}:root"}}
+        key = self.account.key(allow(["kms:DescribeKey", "kms:PutKeyPolicy"], **root))
+        boundary = self.account.root.iam.create_policy(PolicyName="b", PolicyDocument=json.dumps(document(
+            allow("kms:Disable*"), deny("kms:EnableKey"))))["Policy"]["Arn"]
+        kms = self.account.actor("a", boundary=boundary).kms
+        for call, reason in ((kms.disable_key, "because no resource-based policy allows the kms:DisableKey action"),
+                             (kms.describe_key, "because no permissions boundary allows the kms:DescribeKey action"),
+                             (kms.enable_key, "with an explicit deny in a permissions boundary")):
+            self.assertTrue(self.denied(call, KeyId=key).endswith(reason), reason)
 
     def test_a_resource_policy_is_named(self) -> None:
         bucket, actor = self.account.bucket(), self.account.actor("a")
