@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::error::BuildError;
 use aws_sdk_kms::types;
 
@@ -67,7 +68,11 @@ impl Kms {
             .multi_region(false)
             .policy(policy.render())
             .set_tags(Some(tags));
-        let answer = self.funnel.call(description, request.send()).await?;
+        // KMS has no idempotency token for this call: a retry by the SDK after a lost answer would make a second key. Whoever called looks
+        // for the first one by its tags.
+        let once = aws_sdk_kms::config::Builder::new().retry_config(RetryConfig::disabled());
+        let sending = request.customize().config_override(once).send();
+        let answer = self.funnel.call(description, sending).await?;
         head(Call::CreateKey, description, answer.key_metadata)
     }
 

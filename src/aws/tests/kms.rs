@@ -69,6 +69,16 @@ async fn create_key_is_symmetric_tagged_and_keeps_the_lockout_check() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn create_key_is_not_repeated_by_the_sdk() {
+    let lost = json_error(500, "KMSInternalException", "");
+    let wire = Wire::new([lost, ok(&metadata("Enabled").to_string())]).await;
+    let kms = wire.aws.kms(&place());
+    assert_eq!(kms.create_key("d", &document(), &tags()).await.unwrap_err().kind, K::Unavailable);
+    assert_eq!(wire.requests().len(), 1, "the first may have made a key");
+    kms.describe_key(KEY).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn aliases() {
     let (wire, kms) = given([json!({})]).await;
     kms.create_alias("alias/securebucket/c/i", KEY).await.unwrap();
