@@ -112,7 +112,7 @@ def use(cast: Cast, status: dict) -> None:
 
 def administrator(cast: Cast) -> None:
     """Whoever may do everything in IAM still reads nothing."""
-    cast.show.step("Meanwhile an administrator with *:* reads nothing")
+    cast.show.step("Meanwhile an administrator who may do everything reads nothing")
     # As KMS makes them on this emulator: id of the key, context, nonce, data.
     blob = cast.key.rpartition("/")[2].encode() + bytes(32) + secrets.token_bytes(64)
     (cast.scene.directory / "stolen-data-key.bin").write_bytes(blob)

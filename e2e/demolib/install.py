@@ -29,7 +29,7 @@ def account(cast: Cast, binary: Path) -> dict[str, str]:
 def people(cast: Cast, provider: str) -> None:
     """An administrator who may do everything, an emergency role, and a role that an application has anyway."""
     show, cloud = cast.show, cast.cloud
-    show.step("People of the account: an administrator with *:*, and an emergency role")
+    show.step("People of the account: an administrator who may do everything, and an emergency role", aside=True)
     show.say("""everything.json allows every action on every resource. The application analytics/reports already has such a
         role of its own, for other things: the worst case.""")
     cast.profiles("[profile root]", f"aws_access_key_id = {ACCOUNT}", "aws_secret_access_key = root")
@@ -70,7 +70,7 @@ def helm(cast: Cast, operator_role: str) -> None:
     """The chart, by real Helm on a real API server."""
     show, platform = cast.show, cast.platform
     show.step("The platform engineer installs the chart")
-    show.say("""The first lines are what an installation needs. The endpoint, and times shorter than a production cluster would
+    show.say("""The first four values are what an installation needs. The endpoint, and times shorter than a production cluster would
         have (nothing has to propagate on one machine), are the demo's.""")
     role_key = r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn"
     values = {"cluster.name": CLUSTER, "aws.region": REGION, "aws.breakGlassRoleArn": BREAK_GLASS, role_key: operator_role,
@@ -104,7 +104,7 @@ def operator(cast: Cast, binary: Path) -> Operator:
 def teams(cast: Cast) -> None:
     """Two namespaces, their ServiceAccounts, and what bob and alice may do."""
     show, platform = cast.show, cast.platform
-    show.step("Two teams: bob owns the data in telephony, alice works in analytics")
+    show.step("Two teams: bob owns the data in telephony, alice works in analytics", aside=True)
     made = []
     for namespace, accounts in (("telephony", ["ingest", "auditor"]), ("analytics", ["reports", "dashboard"])):
         made.append(platform.run("kubectl", "create", "namespace", namespace))

@@ -15,7 +15,8 @@ WIDTH = 140
 def write(show: Show, seconds: float) -> None:
     """Write the page from this run."""
     before, after = PROSE.read_text(encoding="utf-8").split("{{transcript}}\n")
-    text = before.replace("{{checks}}", str(len(show.verdicts))).replace("{{seconds}}", f"{seconds:.0f}")
+    # The comparison of this page with the run is one more, in every run but this one.
+    text = before.replace("{{checks}}", str(len(show.verdicts) + 1)).replace("{{seconds}}", f"{seconds:.0f}")
     text += transcript(show.entries) + after
     for place in (str(CHECKOUT), str(Path.home())):
         if place in text:
@@ -30,10 +31,12 @@ def transcript(entries: list[Entry]) -> str:
     parts: list[str] = []
     console: list[str] = []
     checked: list[str] = []
+    folded = False
 
     def flush() -> None:
         if console:
-            parts.append("```console\n" + "\n".join(console) + "\n```\n")
+            block = "```console\n" + "\n".join(console) + "\n```\n"
+            parts.append(f"<details><summary>Commands</summary>\n\n{block}\n</details>\n" if folded else block)
         if checked:
             parts.append("\n".join(checked) + "\n")
         console.clear()
@@ -52,7 +55,11 @@ def transcript(entries: list[Entry]) -> str:
             checked.append(f"- {text}")
         else:
             flush()
-            parts.append(f"### {text}\n" if entry.kind == "step" else textwrap.fill(text, WIDTH) + "\n")
+            if entry.kind == "say":
+                parts.append(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
+            else:
+                folded = entry.kind == "aside"
+                parts.append(f"### {text}\n")
     flush()
     return "\n".join(parts)
 
@@ -65,7 +72,7 @@ def outdated(show: Show) -> str:
     """What the page does not show of this run, or shows beyond it; empty if nothing."""
     page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
     remedy = "run `e2e/demo --record`"
-    steps = [entry.text for entry in show.entries if entry.kind == "step"]
+    steps = [entry.text for entry in show.entries if entry.kind in ("step", "aside")]
     if re.findall(r"^### (.*)$", page, re.M) != steps:
         return f"its steps are others: {remedy}"
     for entry in show.entries:

@@ -18,7 +18,7 @@ class StoryEnds(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One thing shown: `step`, `say`, `command`, `answer` or `verdict`."""
+    """One thing shown: `step`, `aside` (a step of preparation), `say`, `command`, `answer` or `verdict`."""
 
     kind: str
     text: str
@@ -46,11 +46,11 @@ class Show:
         self._steps = 0
         self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
-    def step(self, title: str) -> None:
-        """Begin a step, headed by a line in plain words."""
+    def step(self, title: str, aside: bool = False) -> None:
+        """Begin a step, headed by a line in plain words. What is only preparation is folded away in docs/demo.md."""
         self._steps += 1
         self._step = f"{self._steps}. {title}"
-        self.entries.append(Entry("step", self._step))
+        self.entries.append(Entry("aside" if aside else "step", self._step))
         clock = f"{time.time() - self.started:.0f} s"
         print(f"\n{self._paint('1;36', '── ' + self._step)}  {self._paint('2', clock)}", flush=True)
 
