@@ -1,0 +1,437 @@
+//! The documentation says what the code says: tables against the code that they describe, manifests against the CRDs, links against files.
+
+#![cfg(feature = "operator")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code; helpers are outside #[test] functions"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use kube::CustomResourceExt;
+use kube::core::cel::Validator;
+use securebucket::api::secure_bucket::Duty;
+use securebucket::api::{DecryptGrant, SecureBucket, condition};
+use securebucket::bucket::policies::{DutyRoles, bucket_policy, key_policy};
+use securebucket::cli::Cli;
+use securebucket::domain::arn::Place;
+use securebucket::domain::installation::{Installation, Timing};
+use securebucket::domain::policy::{Document, Statement};
+use securebucket::domain::prefix::Prefixes;
+use securebucket::k8s::events::Reason;
+use securebucket::metrics::{Stability, TABLE};
+use securebucket::role::document::{BucketRef, DutyInput, GrantInput, Inputs, build};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Files below a directory with one of these extensions, by path relative to the checkout.
+fn files(directory: &str, extension: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join(directory)).unwrap() {
+        let path = entry.unwrap().path();
+        let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            found.extend(files(&relative, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(relative);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every page, with its text.
+fn pages() -> Vec<(String, String)> {
+    let mut names: Vec<String> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "e2e/README.md"].map(str::to_owned).into();
+    names.extend(files("docs", "md"));
+    names.into_iter().map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// The text of a page with the content of its code blocks blanked.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    text.lines()
+        .map(|line| {
+            let fence = line.trim_start().starts_with("```");
+            inside ^= fence;
+            if inside || fence { "" } else { line }
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Code blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim().strip_prefix("```")) {
+            (None, Some(tag)) => open = Some((tag == language, String::new())),
+            (Some((wanted, block)), Some(_)) => {
+                if *wanted {
+                    found.push(std::mem::take(block));
+                }
+                open = None;
+            }
+            (Some((_, block)), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// What stands under a heading, up to the next one of the same or a higher level.
+fn section(page: &str, heading: &str) -> String {
+    let level = heading.bytes().take_while(|b| *b == b'#').count();
+    let text = read(page);
+    let mut lines = text.lines().skip_while(|l| *l != heading);
+    assert!(lines.next().is_some(), "{page} has no heading {heading:?}");
+    let ends = |l: &&str| {
+        let depth = l.bytes().take_while(|b| *b == b'#').count();
+        depth > 0 && depth <= level && l.as_bytes().get(depth) == Some(&b' ')
+    };
+    lines.take_while(|l| !ends(l)).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows of the tables in a text, by the code words of their first cell.
+fn rows(text: &str) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for line in text.lines().filter(|l| l.starts_with("| `")) {
+        let first = line.trim_start_matches('|').split(" |").next().unwrap();
+        for word in first.split('`').skip(1).step_by(2) {
+            assert!(all.insert(word.to_owned(), line.to_owned()).is_none(), "{word} is listed twice");
+        }
+    }
+    all
+}
+
+fn same(what: &str, listed: &BTreeMap<String, String>, existing: &BTreeSet<String>) {
+    let listed: BTreeSet<String> = listed.keys().cloned().collect();
+    let missing: Vec<_> = existing.difference(&listed).collect();
+    let invented: Vec<_> = listed.difference(existing).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "{what}: not listed {missing:?}, does not exist {invented:?}");
+}
+
+#[test]
+fn events_are_those_of_the_code() {
+    let listed = rows(&section("docs/reference.md", "## Events"));
+    same("events", &listed, &Reason::ALL.iter().map(|r| r.word().to_owned()).collect());
+    for reason in Reason::ALL {
+        let row = &listed[reason.word()];
+        let kind = if reason.is_warning() { "| Warning |" } else { "| Normal |" };
+        assert!(row.contains(kind) && row.contains(reason.meaning()), "{reason:?}: {row}");
+    }
+}
+
+#[test]
+fn metrics_are_those_of_the_code() {
+    let listed = rows(&section("docs/reference.md", "## Metrics"));
+    same("metrics", &listed, &TABLE.iter().map(|m| m.name.to_owned()).collect());
+    for metric in TABLE {
+        let row = &listed[metric.name];
+        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
+        let stability = if metric.stability == Stability::Beta { "beta" } else { "alpha" };
+        let wanted = format!("| {} | {labels} | {} | {stability} |", metric.kind, metric.help);
+        assert!(row.ends_with(&wanted), "{wanted}\n{row}");
+    }
+}
+
+#[test]
+fn condition_types_are_those_of_the_code() {
+    let source = read("src/api/condition.rs");
+    let module = source.split("pub mod types {").nth(1).unwrap().split("\n}").next().unwrap();
+    let existing = module.lines().filter_map(|l| l.split('"').nth(1)).map(str::to_owned).collect();
+    same("condition types", &rows(&section("docs/reference.md", "## Condition types")), &existing);
+    assert!(existing.contains(condition::types::READY));
+}
+
+/// Reasons that the code gives to conditions: the word that follows one of the ways to say it.
+fn condition_reasons() -> BTreeSet<String> {
+    const BEFORE: [&str; 5] = [".block(\"", "stalled(\"", "passing(\"", "wait(\"", "Self{field:\""];
+    let mut all = BTreeSet::new();
+    let mut note = |rest: &str| {
+        let word = rest.split('"').next().unwrap();
+        if word.starts_with(|c: char| c.is_ascii_uppercase()) && word.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            all.insert(word.to_owned());
+        }
+    };
+    for path in files("src", "rs") {
+        let text = read(&path);
+        let code: String = text.split("#[cfg(test)]").next().unwrap().split_whitespace().collect();
+        for marker in BEFORE {
+            code.split(marker).skip(1).for_each(&mut note);
+        }
+        // `Set::yes(types::READY, "Reconciled", …)`, `unknown(type_, "Pending", …)`
+        for ways in ["Set::yes(", "Set::no(", "Set::unknown("] {
+            let literal =
+                |call: &&str| call.split_once(",\"").filter(|(first, _)| !first.contains(['(', ')', ';'])).is_some();
+            for call in code.split(ways).skip(1).filter(literal) {
+                note(call.split_once(",\"").unwrap().1);
+            }
+        }
+    }
+    for path in ["src/aws/error.rs", "src/grant/status.rs"] {
+        let code: String = read(path).split_whitespace().collect();
+        // `Self::Throttled => "Throttled"`, `EndReason::Expired => "Expired"`
+        code.split("=>\"").skip(1).for_each(&mut note);
+    }
+    all
+}
+
+#[test]
+fn condition_reasons_are_those_of_the_code() {
+    same("condition reasons", &rows(&section("docs/reference.md", "## Condition reasons")), &condition_reasons());
+}
+
+#[test]
+fn flags_are_those_of_the_binary() {
+    let listed = rows(&section("docs/operators.md", "## Flags"));
+    let cli = Cli::command();
+    let run = cli.find_subcommand("run").unwrap();
+    let shown = || run.get_arguments().filter(|a| !a.is_hide_set() && a.get_id() != "help");
+    same("flags", &listed, &shown().map(|a| format!("--{}", a.get_long().unwrap())).collect());
+    for argument in shown() {
+        let row = &listed[&format!("--{}", argument.get_long().unwrap())];
+        let variable = argument.get_env().unwrap().to_str().unwrap();
+        assert!(row.contains(&format!("| {variable} |")), "{variable}: {row}");
+        let default = argument.get_default_values().first().and_then(|v| v.to_str()).unwrap_or_default();
+        assert!(row.contains(default), "{default}: {row}");
+    }
+}
+
+fn leaves(value: &Value, path: &str, all: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(value, &path, all);
+            }
+        }
+        other => {
+            all.insert(path.to_owned(), other.clone());
+        }
+    }
+}
+
+#[test]
+fn values_are_those_of_the_chart() {
+    let values: Value = serde_saphyr::from_str(&read("charts/securebucket/values.yaml")).unwrap();
+    let mut existing = BTreeMap::new();
+    leaves(&values, "", &mut existing);
+    let listed = rows(&section("docs/operators.md", "## Values"));
+    same("values", &listed, &existing.keys().cloned().collect());
+    for (name, default) in existing {
+        let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        let cell = if text.is_empty() { "| – |".to_owned() } else { format!("| {text} |") };
+        assert!(listed[&name].contains(&cell), "{name} is {default}: {}", listed[&name]);
+    }
+}
+
+/// Paths in `value` that the schema does not know.
+fn unknown(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(map) if schema.get("properties").is_some() => map
+            .iter()
+            .flat_map(|(key, value)| {
+                let path = format!("{path}.{key}");
+                match schema["properties"].get(key) {
+                    Some(schema) => unknown(schema, value, &path),
+                    None => vec![path],
+                }
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(|item| unknown(&schema["items"], item, path)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Checks an object against types, names of fields and CEL rules of its CRD. False if it is of another kind.
+fn check_manifest(object: &Value, origin: &str) -> bool {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let crd = match kind {
+        "SecureBucket" => {
+            serde_json::from_value::<SecureBucket>(object.clone()).unwrap_or_else(|e| panic!("{origin}: {e}"));
+            SecureBucket::crd()
+        }
+        "DecryptGrant" => {
+            serde_json::from_value::<DecryptGrant>(object.clone()).unwrap_or_else(|e| panic!("{origin}: {e}"));
+            DecryptGrant::crd()
+        }
+        _ => return false,
+    };
+    assert_eq!(object["apiVersion"], format!("{}/{}", crd.spec.group, crd.spec.versions[0].name), "{origin}");
+    let crd = serde_json::to_value(crd).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let strange = unknown(&schema["properties"]["spec"], &object["spec"], "spec");
+    assert!(strange.is_empty(), "{origin}: {strange:?}");
+    assert!(object["metadata"]["name"].is_string(), "{origin}: no name");
+    Validator::new().validate(schema, object, None).unwrap_or_else(|e| panic!("{origin}: {e:?}"));
+    true
+}
+
+fn check_manifests(text: &str, origin: &str) -> usize {
+    let documents = text.split("\n---\n").map(|d| serde_saphyr::from_str::<Value>(d));
+    documents.map(|d| d.unwrap_or_else(|e| panic!("{origin}: {e}"))).filter(|d| check_manifest(d, origin)).count()
+}
+
+#[test]
+fn examples_are_valid() {
+    let examples = files("examples", "yaml");
+    assert!(examples.len() >= 4);
+    for path in examples {
+        assert!(check_manifests(&read(&path), &path) > 0, "{path} shows nothing of ours");
+    }
+}
+
+#[test]
+fn manifests_in_pages_are_valid() {
+    let mut checked = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "yaml") {
+            checked += check_manifests(&block, &page);
+        }
+    }
+    assert!(checked >= 4, "{checked}");
+}
+
+#[test]
+fn what_is_wrong_in_a_manifest_is_found() {
+    let base = "apiVersion: securebucket.io/v1alpha1\nkind: SecureBucket\nmetadata: {name: x}\nspec: ";
+    assert_eq!(check_manifests(&format!("{base}{{}}"), "good"), 1);
+    for spec in ["{bucketNam: x}", "{grants: {approvers: 2}}", "{versioning: Off}", "{bucketName: xn--a}"] {
+        let text = format!("{base}{spec}");
+        let caught = std::panic::catch_unwind(|| check_manifests(&text, "bad"));
+        assert!(caught.is_err(), "{spec} was taken");
+    }
+}
+
+/// GitHub's anchor of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_');
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for (page, text) in pages() {
+        for link in prose(&text).split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (path, fragment) = link.split_once('#').map_or((link, None), |(p, f)| (p, Some(f)));
+            let target = if path.is_empty() {
+                root().join(&page)
+            } else {
+                root().join(Path::new(&page).parent().unwrap()).join(path)
+            };
+            assert!(target.exists(), "{page}: {link}");
+            if let Some(fragment) = fragment {
+                let text = prose(&fs::read_to_string(&target).unwrap());
+                let found = text.lines().filter(|l| l.starts_with('#')).any(|l| anchor(l) == fragment);
+                assert!(found, "{page}: no heading for {link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_in_pages_exist() {
+    for (page, text) in pages().into_iter().filter(|(page, _)| page != "docs/demo.md") {
+        for word in prose(&text).split('`').skip(1).step_by(2) {
+            let ours = ["src/", "charts/", "tests/", "examples/", "docs/", "crds/"].iter().any(|p| word.starts_with(p));
+            if ours && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_.-".contains(&b)) {
+                assert!(root().join(word).exists(), "{page}: {word}");
+            }
+        }
+    }
+}
+
+/// The setting of the worked example in docs/concepts.md.
+struct Example {
+    install: Installation,
+    a: BucketRef,
+    b: BucketRef,
+    w: String,
+}
+
+fn example() -> Example {
+    let place = Place { partition: "aws".into(), account: "111122223333".into(), region: "eu-west-1".into() };
+    let bucket = |name: &str, key: &str, identity: &str| BucketRef {
+        identity: identity.into(),
+        bucket_arn: place.bucket(name),
+        key_arn: place.key(key),
+        via_s3: place.via_s3(),
+    };
+    let (a, b) = (
+        bucket("c1-raw-1a2b3c4d", "aaaa", "a1a1a1a1a1a1a1a1"),
+        bucket("c1-calls-5e6f7a8b", "bbbb", "b2b2b2b2b2b2b2b2"),
+    );
+    let install = Installation {
+        cluster: "c1".into(),
+        regions: Vec::new(),
+        bucket_prefix: "c1".into(),
+        operator_role: place.role("/", "securebucket-operator"),
+        break_glass_role: Some(place.role("/", "BreakGlass")),
+        oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
+        boundary: place.policy("securebucket-c1-boundary"),
+        pin_federation: true,
+        timing: Timing::default(),
+        place,
+    };
+    let w = install.role_arn("team-a", "etl");
+    Example { install, a, b, w }
+}
+
+fn sids(statements: &[Statement]) -> BTreeSet<String> {
+    statements.iter().map(|s| s.sid.clone()).collect()
+}
+
+#[test]
+fn the_worked_example_is_what_the_code_writes() {
+    let Example { a, b, .. } = example();
+    let grant = |prefix: &str, end: &str| GrantInput {
+        uid: prefix.into(),
+        bucket: b.clone(),
+        prefixes: Prefixes::parse(&[prefix]).unwrap(),
+        expires_at: end.parse().unwrap(),
+        activated_at: "2026-11-24T12:00:00Z".parse().unwrap(),
+        issued: true,
+    };
+    let prefixes = Some(Prefixes::parse(&["in/"]).unwrap());
+    let inputs = Inputs {
+        duties: vec![DutyInput { bucket: a, duty: Duty::Producer, prefixes, established: true }],
+        grants: vec![grant("calls/", "2026-11-24T16:00:00Z"), grant("calls/2026/", "2026-11-24T20:00:00Z")],
+        held: Vec::new(),
+    };
+    let written = Document::new(build(&inputs).statements);
+    let shown = blocks(&read("docs/concepts.md"), "json");
+    let shown = Document::parse(shown.first().unwrap()).unwrap();
+    assert!(shown.same_as(&written), "written: {:#}", written.to_value());
+}
+
+#[test]
+fn the_statements_of_key_and_bucket_policy_are_listed() {
+    let Example { install, a, w, .. } = example();
+    let duties = DutyRoles { producers: vec![w], processors: Vec::new() };
+    let key = key_policy(&install, &install.place, &a.bucket_arn, &duties);
+    same("key policy", &rows(&section("docs/concepts.md", "### Key policy")), &sids(&key));
+    let bucket = bucket_policy(&install, &a.bucket_arn, &a.key_arn, &duties);
+    same("bucket policy", &rows(&section("docs/concepts.md", "### Bucket policy")), &sids(&bucket));
+}
