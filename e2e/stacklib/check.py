@@ -22,7 +22,8 @@ LINT = {
     "format": ["cargo", "fmt", "--check"],
     "clippy": ["cargo", "clippy", "--locked", "--all-targets", "--", "--deny", "warnings"],
     "pure half": ["cargo", "check", "--locked", "--lib", "--no-default-features"],
-    "python": [sys.executable, "-m", "compileall", "-q", str(E2E / "stacklib"), str(E2E / "emulator"), str(E2E / "tests")],
+    "python": [sys.executable, "-c", "import ast, pathlib\nfor path in pathlib.Path('e2e').rglob('*.py'): "
+                                     "ast.parse(path.read_text(), str(path))"],
 }
 # Components that a bare Rust installation may lack; their step is then reported as skipped.
 COMPONENT = {"format": "cargo-fmt", "clippy": "cargo-clippy"}
