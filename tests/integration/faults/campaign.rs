@@ -56,7 +56,7 @@ async fn campaign(scenario: Scenario) {
     println!("faults: scenario {scenario}: N={} requests, {} points; without faults it took {:?}", reference.trace.len(), points.len(), begun.elapsed());
     let reference = Arc::new(reference);
     let faults = match wanted {
-        Some(text) => vec![chosen(&text, &points)],
+        Some(text) => chosen(&text, &points),
         None => points.iter().flat_map(|p| Kind::at(p).into_iter().map(|k| (p.to_string(), k))).collect(),
     };
     let lanes = std::env::var("FAULTS_LANES").ok().and_then(|t| t.parse().ok()).unwrap_or(LANES);
@@ -95,15 +95,16 @@ async fn reference(scenario: Scenario) -> (Reference, Vec<Point>) {
     (Reference { trace: first.trace.clone(), snapshots: first.snapshots.clone(), policies }, points)
 }
 
-/// `A:kms CreateKey#1:Delay` or `A:12:Delay`.
-fn chosen(text: &str, points: &[Point]) -> (String, Kind) {
+/// Faults that `FAULT` names: `A:kms CreateKey#1:Delay`, `A:12:Delay` (by number), or a star for all points or kinds.
+fn chosen(text: &str, points: &[Point]) -> Vec<(String, Kind)> {
     let (rest, kind) = text.rsplit_once(':').expect("FAULT is scenario:point:kind");
-    let (_, point) = rest.split_once(':').expect("FAULT is scenario:point:kind");
-    let point = match point.parse::<usize>() {
-        Ok(number) => points[number - 1].to_string(),
-        Err(_) => point.to_owned(),
-    };
-    (point, kind.parse().expect("a kind of fault"))
+    let (_, wanted) = rest.split_once(':').expect("FAULT is scenario:point:kind");
+    let kinds = |point: &Point| if kind == "*" { Kind::at(point) } else { vec![kind.parse().expect("a kind of fault")] };
+    let numbered = points.iter().enumerate().map(|(i, p)| ((i + 1).to_string(), p));
+    let fits = |(number, point): &(String, &Point)| [number.as_str(), &point.to_string(), "*"].contains(&wanted);
+    let found: Vec<_> = numbered.filter(fits).flat_map(|(_, p)| kinds(p).into_iter().map(|k| (p.to_string(), k))).collect();
+    // A request that not every run makes may be missing from the runs without faults.
+    if found.is_empty() { vec![(wanted.to_owned(), kind.parse().expect("a kind of fault"))] } else { found }
 }
 
 #[derive(Default)]

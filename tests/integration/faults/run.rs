@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -102,6 +103,8 @@ pub struct Run<'a> {
     reference: Option<&'a Reference>,
     snapshots: Mutex<Vec<(&'static str, Vec<String>)>>,
     problems: Mutex<Vec<String>>,
+    /// No operator lived from some moment of the grant's window to its end.
+    window_lost: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -133,6 +136,7 @@ impl<'a> Run<'a> {
             reference,
             snapshots: Mutex::default(),
             problems: Mutex::default(),
+            window_lost: AtomicBool::new(false),
         }
     }
 
@@ -176,6 +180,7 @@ impl<'a> Run<'a> {
         let entries = self.journal.entries();
         let Some(end) = History::new(&entries).ends(now()).into_values().max() else { return };
         let Some(prober) = self.prober.get() else { return };
+        self.window_lost.store(true, Ordering::Relaxed);
         while now() < end {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -210,8 +215,8 @@ impl<'a> Run<'a> {
 
     fn unlike(&self, wanted: &[String], found: &[String]) -> Vec<String> {
         let mut differs = difference(wanted, found);
-        if !self.has_read() {
-            // The fault took the whole window of a short grant: then it may be that no KMS grant was made, or that its id was not noted.
+        if self.window_lost.load(Ordering::Relaxed) || !self.has_read() {
+            // The fault took the window of a short grant: then it may be that no KMS grant was made, or that its id was not noted.
             differs.retain(|line| !line.contains("/read/status/usableBy") && !line.contains("/read/status/kmsGrant"));
         }
         differs

@@ -150,7 +150,12 @@ impl World {
         };
         let mut all = BTreeMap::new();
         for name in names {
-            let answer = iam.get_role_policy().role_name(role).policy_name(&name).send().await.unwrap();
+            let answer = match iam.get_role_policy().role_name(role).policy_name(&name).send().await {
+                Ok(answer) => answer,
+                // Gone between the two questions.
+                Err(e) if e.code() == Some("NoSuchEntity") => continue,
+                Err(e) => panic!("{e:?}"),
+            };
             let text =
                 percent_encoding::percent_decode_str(&answer.policy_document).decode_utf8().unwrap().into_owned();
             all.insert(name, text);

@@ -1,0 +1,176 @@
+//! Several grants of one ServiceAccount: each ends at its own time, and none reads on by another's.
+
+use kube::api::DeleteParams;
+use securebucket::api::DecryptGrant;
+use serde_json::json;
+
+use crate::scene::Scene;
+use crate::support::world::grant_spec;
+use crate::support::{Workload, World};
+
+fn expires(grant: &DecryptGrant) -> String {
+    grant.status.as_ref().and_then(|s| s.expires_at.clone()).expect("expiresAt")
+}
+
+async fn scene(name: &str) -> Scene {
+    let scene = Scene::new(name).await;
+    let mut spec = crate::scene::spec();
+    spec["access"][0]["prefixes"] = json!(["calls/"]);
+    scene.world.apply_bucket("data", spec).await;
+    scene.world.bucket_ready("data").await;
+    let ingest = scene.world.workload("ingest").await;
+    let put = || async { (!ingest.put(&scene.ids.bucket, "calls/2025/x", "1").await.is_denied()).then_some(()) };
+    scene.world.until("the Producer's new prefix", put).await;
+    ingest.put(&scene.ids.bucket, "calls/2026/x", "1").await.allowed();
+    scene
+}
+
+async fn until_denied(world: &World, reader: &Workload, bucket: &str, key: &str) {
+    world
+        .until(&format!("no read of {key}"), || async { reader.get(bucket, key).await.is_denied().then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn the_outer_prefix_ends_first() {
+    let Scene { world, ids, operator, .. } = scene("outer").await;
+    world.ask("outer", "data", "reports", "calls/", "10s").await;
+    world.ask("inner", "data", "reports", "calls/2026/", "40s").await;
+    world.grant_active("outer").await;
+    world.grant_active("inner").await;
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.allowed();
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    // The dates hold by themselves.
+    operator.kill().await;
+    until_denied(&world, &reports, &ids.bucket, "calls/2025/x").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    let _operator = world.operator().start();
+    world.grant_removed("outer").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    reports.get(&ids.bucket, "calls/2025/x").await.denied();
+    world.grant_removed("inner").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.denied();
+}
+
+#[tokio::test]
+async fn the_inner_prefix_ends_first() {
+    let Scene { world, ids, operator, .. } = scene("inner").await;
+    world.ask("outer", "data", "reports", "calls/", "40s").await;
+    world.ask("inner", "data", "reports", "calls/2026/", "10s").await;
+    world.grant_active("outer").await;
+    world.grant_active("inner").await;
+    let reports = world.workload("reports").await;
+    operator.kill().await;
+    let inner = expires(&world.grants().get("inner").await.unwrap()).parse::<jiff::Timestamp>().unwrap();
+    world.until("the inner end has passed", || async { (jiff::Timestamp::now() > inner).then_some(()) }).await;
+    // The outer grant covers it still.
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    let _operator = world.operator().start();
+    world.grant_removed("inner").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    world.grant_removed("outer").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.denied();
+    reports.get(&ids.bucket, "calls/2025/x").await.denied();
+}
+
+#[tokio::test]
+async fn an_early_end_of_one_leaves_the_other() {
+    let Scene { world, ids, .. } = scene("early").await;
+    world.ask("outer", "data", "reports", "calls/", "1h").await;
+    world.ask("inner", "data", "reports", "calls/2026/", "2h").await;
+    world.grant_active("outer").await;
+    world.grant_active("inner").await;
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.allowed();
+    world.grants().delete("outer", &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), "outer").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.denied();
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    assert_eq!(world.kms_grants(&ids.key).await.len(), 1);
+    world.grants().delete("inner", &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), "inner").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.denied();
+    assert_eq!(world.kms_grants(&ids.key).await, []);
+}
+
+#[tokio::test]
+async fn two_with_the_same_end_share_a_statement_and_end_apart() {
+    let Scene { world, ids, .. } = scene("same").await;
+    // Both clocks must start within one second: tried until they do.
+    let mut pair = None;
+    for attempt in 0..10 {
+        let names = [format!("a{attempt}"), format!("b{attempt}")];
+        let prefixes = ["calls/2025/", "calls/2026/"];
+        for (name, prefix) in names.iter().zip(prefixes) {
+            world.ask(name, "data", "reports", prefix, "1h").await;
+        }
+        let a = world.grant_active(&names[0]).await;
+        let b = world.grant_active(&names[1]).await;
+        if expires(&a) == expires(&b) {
+            pair = Some(names);
+            break;
+        }
+        for name in &names {
+            world.grants().delete(name, &DeleteParams::default()).await.unwrap();
+            world.gone(&world.grants(), name).await;
+        }
+    }
+    let [a, b] = pair.expect("two grants that start in the same second");
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.allowed();
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    let document = world.role_document("reports").await.to_string();
+    let reads = crate::support::facets::sids(&document).iter().filter(|s| s.starts_with("Read")).count();
+    assert_eq!(reads, 1, "{document}");
+    world.grants().delete(&a, &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), &a).await;
+    until_denied(&world, &reports, &ids.bucket, "calls/2025/x").await;
+    reports.get(&ids.bucket, "calls/2026/x").await.allowed();
+    world.grants().delete(&b, &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), &b).await;
+    reports.get(&ids.bucket, "calls/2026/x").await.denied();
+}
+
+#[tokio::test]
+async fn two_buckets_of_one_service_account_do_not_touch() {
+    let Scene { world, ids, .. } = scene("two").await;
+    world.service_account("ingest2").await;
+    let access =
+        json!([{"name": "w", "duty": "Producer", "serviceAccountRef": {"name": "ingest2"}, "prefixes": ["calls/"]}]);
+    world.apply_bucket("more", json!({"access": access, "grants": {"approvals": 0}})).await;
+    let more = crate::support::facets::ids(&world.bucket_ready("more").await);
+    world.workload("ingest2").await.put(&more.bucket, "calls/x", "2").await.allowed();
+    world.ask("one", "data", "reports", "calls/", "1h").await;
+    world.ask("two", "more", "reports", "calls/", "1h").await;
+    world.grant_active("one").await;
+    world.grant_active("two").await;
+    let reports = world.workload("reports").await;
+    assert_eq!(reports.get(&ids.bucket, "calls/2025/x").await.allowed(), "1");
+    assert_eq!(reports.get(&more.bucket, "calls/x").await.allowed(), "2");
+    world.grants().delete("one", &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), "one").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.denied();
+    assert_eq!(reports.get(&more.bucket, "calls/x").await.allowed(), "2");
+}
+
+#[tokio::test]
+async fn a_producer_elsewhere_may_read_here_by_grant() {
+    let Scene { world, ids, .. } = scene("cross").await;
+    let access =
+        json!([{"name": "w", "duty": "Producer", "serviceAccountRef": {"name": "reports"}, "prefixes": ["out/"]}]);
+    world.apply_bucket("more", json!({"access": access})).await;
+    let more = crate::support::facets::ids(&world.bucket_ready("more").await);
+    let spec = grant_spec("data", "reports", &["calls/2025/", "calls/2025/deep/"], "10s");
+    world.create_grant_in(&world.namespace, "g", spec).await.unwrap();
+    world.grant_active("g").await;
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.allowed();
+    reports.put_multipart(&more.bucket, "out/x").await.allowed();
+    reports.get(&more.bucket, "out/x").await.denied();
+    reports.put(&ids.bucket, "calls/2025/y", "1").await.denied();
+    world.grant_removed("g").await;
+    reports.get(&ids.bucket, "calls/2025/x").await.denied();
+    // The end of the grant does not stop the duty: its uploads need Decrypt.
+    reports.put_multipart(&more.bucket, "out/y").await.allowed();
+}
