@@ -11,6 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 
 use super::within;
+use crate::domain::identity::hex;
 
 /// Name under which the operator reports.
 pub const CONTROLLER: &str = "securebucket.io/operator";
@@ -18,6 +19,8 @@ pub const CONTROLLER: &str = "securebucket.io/operator";
 const BUFFER: usize = 1024;
 /// A note has at most this many bytes (`noteLengthLimit` of the apiserver's validation is 1 kB).
 const NOTE_LIMIT: usize = 1000;
+/// An action has at most this many (`actionLengthLimit`, likewise).
+const ACTION_LIMIT: usize = 128;
 /// Longest wait for one event, so that a slow API server costs events and not memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -116,8 +119,9 @@ impl Events {
 
     /// Says that something happened to `about`. Never waits and never fails.
     ///
-    /// `action` is a short word for what the operator did or tried (`PutBucketPolicy`). Within six minutes, events that agree in everything
-    /// but the note become one series with the first note: what must be told apart belongs into `action`.
+    /// `action` is a short word for what the operator did or tried (`PutBucketPolicy`). The recorder makes one series, with the first note, of
+    /// events that agree in everything but the note: the second role created, or another difference in the same facet, would never be read. So
+    /// a digest of the note goes into the action; only what says the same is a series.
     pub fn publish(
         &self,
         about: &ObjectReference,
@@ -126,11 +130,13 @@ impl Events {
         action: &str,
         note: impl Into<String>,
     ) {
+        let note = note.into();
+        let digest = hex(&[&note], 8);
         let event = Event {
             type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
             reason: reason.word().into(),
-            action: truncate(action.to_owned(), 128),
-            note: Some(truncate(note.into(), NOTE_LIMIT)),
+            action: format!("{}#{digest}", truncate(action.to_owned(), ACTION_LIMIT - digest.len() - 1)),
+            note: Some(truncate(note, NOTE_LIMIT)),
             secondary: related.cloned(),
         };
         if self.sender.try_send(Pending { about: identified(about), event }).is_err() {
@@ -219,13 +225,29 @@ mod tests {
         assert_eq!(all[0].path, "/apis/events.k8s.io/v1/namespaces/ns/events");
         assert_eq!(all[0].body["reason"], json!("BucketCreated"));
         assert_eq!(all[0].body["type"], json!("Normal"));
-        assert_eq!(all[0].body["action"], json!("CreateBucket"));
+        assert!(all[0].body["action"].as_str().unwrap().starts_with("CreateBucket#"), "{}", all[0].body["action"]);
         assert_eq!(all[0].body["regarding"]["uid"], json!("u"));
         assert_eq!(all[0].body["reportingInstance"], json!("pod-1"));
         assert_eq!(all[1].body["type"], json!("Warning"));
         assert_eq!(all[1].body["related"]["name"], json!("b"));
         assert_eq!(all[1].body["note"].as_str().unwrap().len(), 1000);
         assert_eq!(dropped.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn only_the_same_text_becomes_a_series() {
+        let (client, requests) = server(|seen| Answer::ok(seen.body.clone()));
+        let (events, drain) = Events::new(client, "pod-1", || {});
+        let action = "a".repeat(200);
+        for note in ["role of ingest", "role of auditor", "role of ingest"] {
+            events.publish(&bucket(), None, Reason::RoleCreated, &action, note);
+        }
+        drop(events);
+        drain.await;
+        let all = requests.all();
+        let told: Vec<_> = all.iter().map(|r| (r.method.as_str(), r.body["note"].as_str().unwrap())).collect();
+        assert_eq!(told, [("POST", "role of ingest"), ("POST", "role of auditor"), ("PATCH", "role of ingest")]);
+        assert!(all.iter().all(|r| r.body["action"].as_str().unwrap().len() <= ACTION_LIMIT));
     }
 
     #[tokio::test]
