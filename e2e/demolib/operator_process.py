@@ -44,8 +44,9 @@ class Operator:
         run = self._platform
         run.scene.show.say("""There is no kubelet here, so the operator runs as a process of this machine: with the arguments of
             the chart's Deployment, and with tokens of the chart's ServiceAccount, one for the API server and one for AWS.""")
-        pod = "{.spec.template.spec.serviceAccountName} {.spec.template.spec.containers[0].args}"
-        account, _, arguments = run.good(*kubectl, "get", "deployment", "securebucket", "-o", f"jsonpath={pod}").partition(" ")
+        pod = '{.spec.template.spec.serviceAccountName}{"\\n"}{range .spec.template.spec.containers[0].args[*]}{@}{"\\n"}{end}'
+        printed = run.good(*kubectl, "get", "deployment", "securebucket", "-o", f"jsonpath={pod}", limit=8)
+        account, *arguments = printed.splitlines()
         token = run.good(*kubectl, "create", "token", account, "--duration", "1h")
         for_aws = run.good(*kubectl, "create", "token", account, "--audience", AUDIENCE, "--duration", "1h")
         role = run.read(*kubectl, "get", "serviceaccount", account, "-o", "jsonpath={.metadata.annotations}")
@@ -55,7 +56,7 @@ class Operator:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        self.arguments = [a for a in json.loads(arguments) if not a.startswith("--listen=")]
+        self.arguments = [a for a in arguments if not a.startswith("--listen=")]
         self.arguments.append(f"--listen=127.0.0.1:{self._port}")
         run.scene.names[f"127.0.0.1:{self._port}"] = "127.0.0.1:$PORT"
         self.env = {"KUBECONFIG": str(directory / "kubeconfig"), "POD_NAME": "securebucket-0", "POD_NAMESPACE": NAMESPACE,
