@@ -12,14 +12,14 @@ use crate::support::wait::conditions;
 
 #[tokio::test]
 async fn public_access_block_deleted() {
-    let scene = Scene::new("pab").await;
+    let scene = Scene::watched("pab").await;
     scene.world.root().s3.delete_public_access_block().bucket(&scene.ids.bucket).send().await.unwrap();
     scene.repaired("public access block", "not all four switches").await;
 }
 
 #[tokio::test]
 async fn ownership_given_back_to_writers() {
-    let scene = Scene::new("owner").await;
+    let scene = Scene::watched("owner").await;
     let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::ObjectWriter).build().unwrap();
     let controls = OwnershipControls::builder().rules(rule).build().unwrap();
     let s3 = scene.world.root().s3;
@@ -29,7 +29,7 @@ async fn ownership_given_back_to_writers() {
 
 #[tokio::test]
 async fn encryption_moved_to_another_algorithm() {
-    let scene = Scene::new("sse").await;
+    let scene = Scene::watched("sse").await;
     let by_default =
         ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build().unwrap();
     let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(by_default).build();
@@ -41,7 +41,7 @@ async fn encryption_moved_to_another_algorithm() {
 
 #[tokio::test]
 async fn versioning_suspended() {
-    let scene = Scene::new("versions").await;
+    let scene = Scene::watched("versions").await;
     let configuration = VersioningConfiguration::builder().status(BucketVersioningStatus::Suspended).build();
     let request = scene.world.root().s3.put_bucket_versioning().bucket(&scene.ids.bucket);
     request.versioning_configuration(configuration).send().await.unwrap();
@@ -50,7 +50,7 @@ async fn versioning_suspended() {
 
 #[tokio::test]
 async fn lifecycle_rule_that_expires_everything_added() {
-    let scene = Scene::new("rules").await;
+    let scene = Scene::watched("rules").await;
     let rule = LifecycleRule::builder()
         .id("wipe")
         .status(ExpirationStatus::Enabled)
@@ -71,21 +71,21 @@ async fn lifecycle_rule_that_expires_everything_added() {
 
 #[tokio::test]
 async fn lifecycle_deleted() {
-    let scene = Scene::new("norules").await;
+    let scene = Scene::watched("norules").await;
     scene.world.root().s3.delete_bucket_lifecycle().bucket(&scene.ids.bucket).send().await.unwrap();
     scene.repaired("lifecycle", "rules are []").await;
 }
 
 #[tokio::test]
 async fn bucket_policy_deleted() {
-    let scene = Scene::new("nopolicy").await;
+    let scene = Scene::watched("nopolicy").await;
     scene.world.root().s3.delete_bucket_policy().bucket(&scene.ids.bucket).send().await.unwrap();
     scene.repaired("bucket policy", "there is no bucket policy").await;
 }
 
 #[tokio::test]
 async fn bucket_policy_with_a_foreign_allow() {
-    let scene = Scene::new("allow").await;
+    let scene = Scene::watched("allow").await;
     let account = &scene.world.account;
     let allow = json!({
         "Sid": "Oops", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
@@ -97,7 +97,7 @@ async fn bucket_policy_with_a_foreign_allow() {
 
 #[tokio::test]
 async fn bucket_policy_without_one_of_its_denies() {
-    let scene = Scene::new("deny").await;
+    let scene = Scene::watched("deny").await;
     let admin = scene.world.iam_admin().await;
     scene.world.workload("ingest").await.put(&scene.ids.bucket, "in/x", "secret").await.allowed();
     let read = || async { admin.s3.get_object().bucket(&scene.ids.bucket).key("in/x").send().await.is_ok() };
@@ -109,7 +109,7 @@ async fn bucket_policy_without_one_of_its_denies() {
 
 #[tokio::test]
 async fn a_tag_of_the_spec_changed_and_foreign_tags_stay() {
-    let scene = Scene::new("tags").await;
+    let scene = Scene::watched("tags").await;
     let s3 = scene.world.root().s3;
     let mut tags = s3.get_bucket_tagging().bucket(&scene.ids.bucket).send().await.unwrap().tag_set;
     tags.retain(|t| t.key != "team");
@@ -125,7 +125,7 @@ async fn a_tag_of_the_spec_changed_and_foreign_tags_stay() {
 
 #[tokio::test]
 async fn marks_stripped_from_the_bucket_are_reported_and_put_back_when_asked() {
-    let scene = Scene::new("unmarked").await;
+    let scene = Scene::watched("unmarked").await;
     let s3 = scene.world.root().s3;
     s3.delete_bucket_tagging().bucket(&scene.ids.bucket).send().await.unwrap();
     scene.restricted("the owner marks are gone from the bucket").await;
@@ -135,7 +135,7 @@ async fn marks_stripped_from_the_bucket_are_reported_and_put_back_when_asked() {
 
 #[tokio::test]
 async fn a_mark_of_somebody_else_on_the_bucket_stops_everything() {
-    let scene = Scene::new("foreign").await;
+    let scene = Scene::watched("foreign").await;
     let s3 = scene.world.root().s3;
     let mut tags = s3.get_bucket_tagging().bucket(&scene.ids.bucket).send().await.unwrap().tag_set;
     tags.retain(|t| t.key != "securebucket.io/cluster");
@@ -154,7 +154,7 @@ async fn a_mark_of_somebody_else_on_the_bucket_stops_everything() {
 
 #[tokio::test]
 async fn bucket_deleted_is_not_made_again_unasked() {
-    let scene = Scene::new("gone").await;
+    let scene = Scene::watched("gone").await;
     scene.world.root().s3.delete_bucket().bucket(&scene.ids.bucket).send().await.unwrap();
     let bucket = scene.world.bucket_reason("data", "BucketGone").await;
     let message = &conditions(&bucket)[0].message;

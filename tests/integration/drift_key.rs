@@ -9,7 +9,7 @@ use crate::support::{Access, World};
 
 #[tokio::test]
 async fn key_policy_with_a_foreign_allow() {
-    let scene = Scene::new("kallow").await;
+    let scene = Scene::watched("kallow").await;
     let account = &scene.world.account;
     let allow = json!({
         "Sid": "Oops", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
@@ -21,14 +21,14 @@ async fn key_policy_with_a_foreign_allow() {
 
 #[tokio::test]
 async fn key_policy_without_one_of_its_denies() {
-    let scene = Scene::new("kdeny").await;
+    let scene = Scene::watched("kdeny").await;
     scene.put_key_policy(&[], Some("CryptoOnlyThroughS3")).await;
     scene.repaired("key policy", "CryptoOnlyThroughS3").await;
 }
 
 #[tokio::test]
 async fn rotation_turned_off() {
-    let scene = Scene::new("rotation").await;
+    let scene = Scene::watched("rotation").await;
     let account = &scene.world.account;
     // Nobody may turn it off under our key policy: whoever does has changed that first.
     let kms = scene.world.root().kms;
@@ -45,7 +45,7 @@ async fn rotation_turned_off() {
 
 #[tokio::test]
 async fn a_tag_of_the_spec_removed_from_the_key() {
-    let scene = Scene::new("ktags").await;
+    let scene = Scene::watched("ktags").await;
     let kms = scene.world.root().kms;
     kms.untag_resource().key_id(&scene.ids.key).tag_keys("team").send().await.unwrap();
     scene.repaired("key tags", "tags differ").await;
@@ -53,14 +53,14 @@ async fn a_tag_of_the_spec_removed_from_the_key() {
 
 #[tokio::test]
 async fn alias_deleted() {
-    let scene = Scene::new("alias").await;
+    let scene = Scene::watched("alias").await;
     scene.world.root().kms.delete_alias().alias_name(&scene.ids.alias).send().await.unwrap();
     scene.repaired("key", "the alias is missing").await;
 }
 
 #[tokio::test]
 async fn alias_pointed_to_another_key_of_ours() {
-    let scene = Scene::new("point").await;
+    let scene = Scene::watched("point").await;
     scene.world.apply_bucket("more", json!({})).await;
     let other = ids(&scene.world.bucket_ready("more").await).key;
     let kms = scene.world.root().kms;
@@ -71,7 +71,7 @@ async fn alias_pointed_to_another_key_of_ours() {
 #[tokio::test]
 async fn alias_pointed_to_a_foreign_key_is_for_somebody_who_may_use_both() {
     // KMS asks for kms:UpdateAlias on the key that the alias leaves, too, and the operator may touch no key without our mark.
-    let scene = Scene::with("afar", |o| o.refusals_expected()).await;
+    let scene = Scene::with("afar", |o| o.drift_check(OFTEN).refusals_expected()).await;
     let kms = scene.world.root().kms;
     let other = kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
     kms.update_alias().alias_name(&scene.ids.alias).target_key_id(&other).send().await.unwrap();
@@ -88,7 +88,7 @@ async fn alias_pointed_to_a_foreign_key_is_for_somebody_who_may_use_both() {
 #[tokio::test]
 async fn marks_stripped_from_the_key_are_reported_and_put_back_when_asked() {
     // Without its mark the key is out of reach of the operator's own policy, so refusals are part of this.
-    let scene = Scene::with("kmarks", |o| o.refusals_expected()).await;
+    let scene = Scene::with("kmarks", |o| o.drift_check(OFTEN).refusals_expected()).await;
     let kms = scene.world.root().kms;
     let marks: Vec<String> =
         ["cluster", "identity", "uid", "namespace", "name"].iter().map(|n| format!("securebucket.io/{n}")).collect();
@@ -104,7 +104,7 @@ async fn marks_stripped_from_the_key_are_reported_and_put_back_when_asked() {
 
 #[tokio::test]
 async fn a_key_that_is_gone_is_not_replaced() {
-    let scene = Scene::new("nokey").await;
+    let scene = Scene::watched("nokey").await;
     let kms = scene.world.root().kms;
     let before = scene.world.keys().await;
     // KMS deletes after 7 days at least; a bucket whose status names a key that never was is the same to the operator.
@@ -121,7 +121,7 @@ async fn a_key_that_is_gone_is_not_replaced() {
 #[tokio::test]
 async fn an_alias_lost_while_the_operator_was_down_is_made_again() {
     let world = World::new("lost").await;
-    let operator = world.operator().drift_check(OFTEN).start();
+    let operator = world.operator().start();
     for account in ["ingest", "etl"] {
         world.service_account(account).await;
     }

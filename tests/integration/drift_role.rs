@@ -37,7 +37,7 @@ fn allow_all() -> String {
 
 #[tokio::test]
 async fn its_document_with_a_foreign_allow() {
-    let scene = Scene::new("rallow").await;
+    let scene = Scene::watched("rallow").await;
     let before = role(&scene).await;
     let iam = scene.world.root().iam;
     let document = scene.world.role_document("etl").await.to_string();
@@ -50,7 +50,7 @@ async fn its_document_with_a_foreign_allow() {
 
 #[tokio::test]
 async fn a_further_inline_policy() {
-    let scene = Scene::new("inline").await;
+    let scene = Scene::watched("inline").await;
     let before = role(&scene).await;
     let request = scene.world.root().iam.put_role_policy().role_name(scene.world.role_name("etl"));
     request.policy_name("more").policy_document(allow_all()).send().await.unwrap();
@@ -59,7 +59,7 @@ async fn a_further_inline_policy() {
 
 #[tokio::test]
 async fn a_managed_policy_attached() {
-    let scene = Scene::new("attached").await;
+    let scene = Scene::watched("attached").await;
     let before = role(&scene).await;
     let iam = scene.world.root().iam;
     let made = iam.create_policy().policy_name("wide").policy_document(allow_all()).send().await.unwrap();
@@ -71,7 +71,7 @@ async fn a_managed_policy_attached() {
 
 #[tokio::test]
 async fn a_mixed_policy_loses_its_allow_and_keeps_its_deny() {
-    let scene = Scene::new("mixed").await;
+    let scene = Scene::watched("mixed").await;
     let deny = json!({"Effect": "Deny", "Action": "s3:GetObject", "Resource": scene.objects()});
     let allow = json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"});
     let text = json!({"Version": "2012-10-17", "Statement": [allow, deny]}).to_string();
@@ -92,7 +92,7 @@ async fn a_mixed_policy_loses_its_allow_and_keeps_its_deny() {
 
 #[tokio::test]
 async fn its_trust_widened() {
-    let scene = Scene::new("rtrust").await;
+    let scene = Scene::watched("rtrust").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     let account = &scene.world.account;
@@ -106,7 +106,7 @@ async fn its_trust_widened() {
 
 #[tokio::test]
 async fn its_boundary_removed() {
-    let scene = Scene::new("bound").await;
+    let scene = Scene::watched("bound").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     scene.world.root().iam.delete_role_permissions_boundary().role_name(&name).send().await.unwrap();
@@ -115,7 +115,7 @@ async fn its_boundary_removed() {
 
 #[tokio::test]
 async fn its_document_deleted() {
-    let scene = Scene::new("rdoc").await;
+    let scene = Scene::watched("rdoc").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     scene.world.root().iam.delete_role_policy().role_name(&name).policy_name("securebucket").send().await.unwrap();
@@ -125,7 +125,7 @@ async fn its_document_deleted() {
 
 #[tokio::test]
 async fn a_role_without_our_mark_is_somebody_elses() {
-    let scene = Scene::new("rmark").await;
+    let scene = Scene::watched("rmark").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     let iam = scene.world.root().iam;
@@ -142,7 +142,7 @@ async fn a_role_without_our_mark_is_somebody_elses() {
 
 #[tokio::test]
 async fn the_role_deleted_is_made_again_for_its_duty() {
-    let scene = Scene::new("norole").await;
+    let scene = Scene::watched("norole").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     let iam = scene.world.root().iam;

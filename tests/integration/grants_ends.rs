@@ -8,12 +8,16 @@ use securebucket::api::condition::{find, types};
 use serde_json::json;
 
 use crate::scene::{OFTEN, Scene};
+use crate::support::facets::sids;
 use crate::support::wait::{grant_conditions, poll};
 use crate::support::{Workload, World};
 
 /// A scene with an active grant `g` of `reports`, who reads.
 async fn reading(name: &str) -> (Scene, Workload) {
-    let scene = Scene::new(name).await;
+    reading_in(Scene::new(name).await).await
+}
+
+async fn reading_in(scene: Scene) -> (Scene, Workload) {
     scene.world.workload("ingest").await.put(&scene.ids.bucket, "in/x", "content").await.allowed();
     scene.world.ask("g", "data", "reports", "in/", "1h").await;
     scene.world.grant_active("g").await;
@@ -70,7 +74,7 @@ async fn the_service_account_is_replaced_while_the_operator_is_down() {
 
 #[tokio::test]
 async fn the_kms_grant_is_revoked_by_hand_and_not_issued_again() {
-    let (scene, reports) = reading("byhand").await;
+    let (scene, reports) = reading_in(Scene::watched("byhand").await).await;
     let Scene { world, ids, operator, .. } = &scene;
     let kms = world.root().kms;
     let all = kms.list_grants().key_id(&ids.key).send().await.unwrap().grants.unwrap();
@@ -86,7 +90,7 @@ async fn the_kms_grant_is_revoked_by_hand_and_not_issued_again() {
 
 #[tokio::test]
 async fn its_role_is_deleted_by_hand() {
-    let (scene, reports) = reading("delrole").await;
+    let (scene, reports) = reading_in(Scene::watched("delrole").await).await;
     let Scene { world, ids, operator, .. } = &scene;
     let iam = world.root().iam;
     let name = world.role_name("reports");
@@ -115,8 +119,7 @@ async fn the_owner_withdraws_consent_or_gives_a_duty() {
 
 #[tokio::test]
 async fn its_finalizer_is_stripped_while_the_operator_is_down() {
-    let scene = Scene::with("stripped", |o| o).await;
-    let Scene { world, ids, operator, .. } = scene;
+    let Scene { world, ids, operator, .. } = Scene::new("stripped").await;
     world.workload("ingest").await.put(&ids.bucket, "in/x", "content").await.allowed();
     world.ask("g", "data", "reports", "in/", "1h").await;
     world.grant_active("g").await;
@@ -129,17 +132,18 @@ async fn its_finalizer_is_stripped_while_the_operator_is_down() {
     reports.get(&ids.bucket, "in/x").await.allowed();
 
     // The Deny in the role is all that is left to say so.
-    let wait = Duration::from_secs(5);
+    let wait = Duration::from_secs(20);
     let _operator = world.operator().drift_check(OFTEN).config(|c| c.timing.evidence_wait = wait).start();
     let clean = || async { world.kms_grants(&ids.key).await.is_empty().then_some(()) };
     world.until("the KMS grant is revoked by the writer of the role", clean).await;
-    let document = world.role_document("reports").await.to_string();
-    let sids = crate::support::facets::sids(&document);
+    let sids = || async { sids(&world.role_document("reports").await.to_string()) };
+    let no_read = || async { sids().await.iter().all(|s| !s.starts_with("Read")).then_some(()) };
+    world.until("the Allow is out", no_read).await;
+    let sids = sids().await;
     assert!(
         sids.iter().any(|s| s.starts_with("End")),
         "the Deny stays until the list has been clean for long enough: {sids:?}"
     );
-    assert!(!sids.iter().any(|s| s.starts_with("Read")), "{sids:?}");
     reports.get(&ids.bucket, "in/x").await.denied();
     let gone = || async { world.role_policies(&world.role_name("reports")).await.is_none().then_some(()) };
     assert!(poll(gone).await.is_some(), "then the role goes:\n{}", world.dump().await);

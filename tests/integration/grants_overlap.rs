@@ -5,7 +5,6 @@ use securebucket::api::DecryptGrant;
 use serde_json::json;
 
 use crate::scene::Scene;
-use crate::support::world::grant_spec;
 use crate::support::{Workload, World};
 
 fn expires(grant: &DecryptGrant) -> String {
@@ -25,6 +24,11 @@ async fn scene(name: &str) -> Scene {
     scene
 }
 
+async fn hand_back(world: &World, name: &str) {
+    world.grants().delete(name, &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), name).await;
+}
+
 async fn until_denied(world: &World, reader: &Workload, bucket: &str, key: &str) {
     world
         .until(&format!("no read of {key}"), || async { reader.get(bucket, key).await.is_denied().then_some(()) })
@@ -33,11 +37,11 @@ async fn until_denied(world: &World, reader: &Workload, bucket: &str, key: &str)
 
 #[tokio::test]
 async fn the_outer_prefix_ends_first() {
-    let Scene { world, ids, operator, .. } = scene("outer").await;
-    world.ask("outer", "data", "reports", "calls/", "10s").await;
-    world.ask("inner", "data", "reports", "calls/2026/", "40s").await;
-    world.grant_active("outer").await;
-    world.grant_active("inner").await;
+    let scene = scene("outer").await;
+    scene.world.ask("inner", "data", "reports", "calls/2026/", "1h").await;
+    scene.world.grant_active("inner").await;
+    scene.short_grant("outer", &["calls/"]).await;
+    let Scene { world, ids, operator, .. } = scene;
     let reports = world.workload("reports").await;
     reports.get(&ids.bucket, "calls/2025/x").await.allowed();
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
@@ -49,27 +53,27 @@ async fn the_outer_prefix_ends_first() {
     world.grant_removed("outer").await;
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
-    world.grant_removed("inner").await;
+    hand_back(&world, "inner").await;
     reports.get(&ids.bucket, "calls/2026/x").await.denied();
 }
 
 #[tokio::test]
 async fn the_inner_prefix_ends_first() {
-    let Scene { world, ids, operator, .. } = scene("inner").await;
-    world.ask("outer", "data", "reports", "calls/", "40s").await;
-    world.ask("inner", "data", "reports", "calls/2026/", "10s").await;
-    world.grant_active("outer").await;
-    world.grant_active("inner").await;
+    let scene = scene("inner").await;
+    scene.world.ask("outer", "data", "reports", "calls/", "1h").await;
+    scene.world.grant_active("outer").await;
+    let (inner, _) = scene.short_grant("inner", &["calls/2026/"]).await;
+    let Scene { world, ids, operator, .. } = scene;
     let reports = world.workload("reports").await;
     operator.kill().await;
-    let inner = expires(&world.grants().get("inner").await.unwrap()).parse::<jiff::Timestamp>().unwrap();
+    let inner = expires(&inner).parse::<jiff::Timestamp>().unwrap();
     world.until("the inner end has passed", || async { (jiff::Timestamp::now() > inner).then_some(()) }).await;
     // The outer grant covers it still.
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
     let _operator = world.operator().start();
     world.grant_removed("inner").await;
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
-    world.grant_removed("outer").await;
+    hand_back(&world, "outer").await;
     reports.get(&ids.bucket, "calls/2026/x").await.denied();
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
 }
@@ -83,13 +87,11 @@ async fn an_early_end_of_one_leaves_the_other() {
     world.grant_active("inner").await;
     let reports = world.workload("reports").await;
     reports.get(&ids.bucket, "calls/2025/x").await.allowed();
-    world.grants().delete("outer", &DeleteParams::default()).await.unwrap();
-    world.gone(&world.grants(), "outer").await;
+    hand_back(&world, "outer").await;
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
     assert_eq!(world.kms_grants(&ids.key).await.len(), 1);
-    world.grants().delete("inner", &DeleteParams::default()).await.unwrap();
-    world.gone(&world.grants(), "inner").await;
+    hand_back(&world, "inner").await;
     reports.get(&ids.bucket, "calls/2026/x").await.denied();
     assert_eq!(world.kms_grants(&ids.key).await, []);
 }
@@ -112,8 +114,7 @@ async fn two_with_the_same_end_share_a_statement_and_end_apart() {
             break;
         }
         for name in &names {
-            world.grants().delete(name, &DeleteParams::default()).await.unwrap();
-            world.gone(&world.grants(), name).await;
+            hand_back(&world, name).await;
         }
     }
     let [a, b] = pair.expect("two grants that start in the same second");
@@ -123,12 +124,10 @@ async fn two_with_the_same_end_share_a_statement_and_end_apart() {
     let document = world.role_document("reports").await.to_string();
     let reads = crate::support::facets::sids(&document).iter().filter(|s| s.starts_with("Read")).count();
     assert_eq!(reads, 1, "{document}");
-    world.grants().delete(&a, &DeleteParams::default()).await.unwrap();
-    world.gone(&world.grants(), &a).await;
+    hand_back(&world, &a).await;
     until_denied(&world, &reports, &ids.bucket, "calls/2025/x").await;
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
-    world.grants().delete(&b, &DeleteParams::default()).await.unwrap();
-    world.gone(&world.grants(), &b).await;
+    hand_back(&world, &b).await;
     reports.get(&ids.bucket, "calls/2026/x").await.denied();
 }
 
@@ -148,22 +147,20 @@ async fn two_buckets_of_one_service_account_do_not_touch() {
     let reports = world.workload("reports").await;
     assert_eq!(reports.get(&ids.bucket, "calls/2025/x").await.allowed(), "1");
     assert_eq!(reports.get(&more.bucket, "calls/x").await.allowed(), "2");
-    world.grants().delete("one", &DeleteParams::default()).await.unwrap();
-    world.gone(&world.grants(), "one").await;
+    hand_back(&world, "one").await;
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
     assert_eq!(reports.get(&more.bucket, "calls/x").await.allowed(), "2");
 }
 
 #[tokio::test]
 async fn a_producer_elsewhere_may_read_here_by_grant() {
-    let Scene { world, ids, .. } = scene("cross").await;
+    let scene = scene("cross").await;
+    let Scene { world, ids, .. } = &scene;
     let access =
         json!([{"name": "w", "duty": "Producer", "serviceAccountRef": {"name": "reports"}, "prefixes": ["out/"]}]);
     world.apply_bucket("more", json!({"access": access})).await;
     let more = crate::support::facets::ids(&world.bucket_ready("more").await);
-    let spec = grant_spec("data", "reports", &["calls/2025/", "calls/2025/deep/"], "10s");
-    world.create_grant_in(&world.namespace, "g", spec).await.unwrap();
-    world.grant_active("g").await;
+    scene.short_grant("g", &["calls/2025/", "calls/2025/deep/"]).await;
     let reports = world.workload("reports").await;
     reports.get(&ids.bucket, "calls/2025/x").await.allowed();
     reports.put_multipart(&more.bucket, "out/x").await.allowed();

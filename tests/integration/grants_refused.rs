@@ -5,7 +5,7 @@ use securebucket::api::DecryptGrant;
 use securebucket::api::condition::{find, is_true, types};
 use serde_json::json;
 
-use crate::scene::{OFTEN, Scene};
+use crate::scene::Scene;
 use crate::support::World;
 use crate::support::facets::ids;
 use crate::support::wait::grant_conditions;
@@ -19,7 +19,7 @@ fn stalled(grant: &DecryptGrant) -> String {
 #[tokio::test]
 async fn across_namespaces_with_and_without_consent() {
     let world = World::with_namespaces("consent", &["asks"]).await;
-    let _operator = world.operator().drift_check(OFTEN).start();
+    let _operator = world.operator().start();
     let asks = world.other("asks");
     world.service_account("ingest").await;
     world.service_account_in(&asks, "reports").await;

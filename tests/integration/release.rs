@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, PostParams};
 use securebucket::api::BUCKET_FINALIZER;
 use serde_json::json;
 
-use crate::scene::{OFTEN, Scene, spec};
+use crate::scene::{Scene, spec};
 use crate::support::facets::ids;
 use crate::support::wait::conditions;
 use crate::support::world::{bind, make_namespace};
@@ -100,7 +100,7 @@ async fn a_namespace_made_anew_under_the_name_does_not_inherit() {
 
 #[tokio::test]
 async fn duties_do_not_follow_a_namespace_made_anew() {
-    let scene = Scene::new("suspend").await;
+    let scene = Scene::watched("suspend").await;
     let Scene { world, ids: before, .. } = &scene;
     world.workload("etl").await.put(&before.bucket, "in/x", "kept").await.allowed();
     // A cluster restored from a backup: the object with its status, in a namespace that is another one.
@@ -150,7 +150,7 @@ async fn make_anew(world: &World) {
 #[tokio::test]
 async fn an_object_that_never_got_anywhere_goes_at_once() {
     let world = World::new("never").await;
-    let operator = world.operator().drift_check(OFTEN).start();
+    let operator = world.operator().start();
     world.apply_bucket("region", json!({"region": "us-west-2"})).await;
     world.apply_bucket("name", json!({"bucketName": "elsewhere-1"})).await;
     for name in ["region", "name"] {
@@ -170,7 +170,7 @@ async fn an_object_that_aws_never_let_be_made_goes_and_leaves_nothing() {
         .statements
         .push(securebucket::domain::policy::Statement::deny("No").actions(["kms:CreateKey"]).resources(["*"]));
     crate::support::account::put_operator_policy(&world.root(), &policy.render()).await;
-    let operator = world.operator().drift_check(OFTEN).refusals_expected().start();
+    let operator = world.operator().refusals_expected().start();
     world.apply_bucket("data", json!({})).await;
     world.bucket_reason("data", "AccessDenied").await;
     world.buckets().delete("data", &DeleteParams::default()).await.unwrap();

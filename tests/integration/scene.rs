@@ -1,16 +1,19 @@
-//! A scene that many tests begin with: one bucket, in sync, with a Producer and a Processor, an operator that looks at it often.
+//! A scene that many tests begin with: one bucket, in sync, with a Producer and a Processor.
 
 use std::time::Duration;
 
+use kube::api::DeleteParams;
+use securebucket::api::DecryptGrant;
 use securebucket::api::condition::{is_true, types};
 use serde_json::{Value, json};
 
 use crate::support::facets::{Facets, Ids, ids};
-use crate::support::wait::{conditions, up_to_date};
+use crate::support::wait::{conditions, grant_conditions, state, up_to_date};
+use crate::support::world::grant_spec;
 use crate::support::{Operator, OperatorBuilder, World};
 
-/// Time between two drift checks in a scene.
-pub const OFTEN: Duration = Duration::from_millis(300);
+/// Time between two drift checks where a test waits for them. Elsewhere nothing looks without a reason: the machine is shared.
+pub const OFTEN: Duration = Duration::from_millis(800);
 
 /// One bucket, in sync.
 pub struct Scene {
@@ -42,10 +45,15 @@ impl Scene {
         Self::with(name, |operator| operator).await
     }
 
+    /// A scene whose operator looks at it often, with no other reason than time.
+    pub async fn watched(name: &str) -> Self {
+        Self::with(name, |operator| operator.drift_check(OFTEN)).await
+    }
+
     /// A scene whose operator has further settings.
     pub async fn with(name: &str, change: impl FnOnce(OperatorBuilder) -> OperatorBuilder) -> Self {
         let world = World::new(name).await;
-        let operator = change(world.operator().drift_check(OFTEN)).start();
+        let operator = change(world.operator()).start();
         for account in ["ingest", "etl", "reports"] {
             world.service_account(account).await;
         }
@@ -103,6 +111,26 @@ impl Scene {
         };
         self.world.bucket_when("data", "reconcile-at handled", handled).await;
         self.world.bucket_ready("data").await;
+    }
+
+    /// A grant of `reports` on the bucket that ends soon, and its length in seconds. Active, with half of its time left: on a machine that is
+    /// too slow for that, it is asked for again with twice the time.
+    pub async fn short_grant(&self, name: &str, prefixes: &[&str]) -> (DecryptGrant, i64) {
+        for seconds in [8, 16, 32, 64, 128] {
+            let spec = grant_spec("data", "reports", prefixes, &format!("{seconds}s"));
+            self.world.create_grant_in(&self.world.namespace, name, spec).await.unwrap();
+            let done = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE) || state(g) == "Expired";
+            let grant = self.world.grant_when(name, "active, or over already", done).await;
+            let end = grant.status.as_ref().and_then(|s| s.expires_at.as_deref()).unwrap().parse::<jiff::Timestamp>();
+            if state(&grant) != "Expired"
+                && end.unwrap().as_second() - jiff::Timestamp::now().as_second() >= seconds / 2
+            {
+                return (grant, seconds);
+            }
+            self.world.grants().delete(name, &DeleteParams::default()).await.unwrap();
+            self.world.gone(&self.world.grants(), name).await;
+        }
+        panic!("no grant became active in half of its time:\n{}", self.world.dump().await);
     }
 
     /// Inserts statements into a document of AWS.

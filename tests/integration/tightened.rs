@@ -7,7 +7,7 @@ use crate::support::wait::conditions;
 
 #[tokio::test]
 async fn a_foreign_deny_in_the_bucket_policy() {
-    let scene = Scene::new("bdeny").await;
+    let scene = Scene::watched("bdeny").await;
     let etl = scene.world.workload("etl").await;
     etl.put(&scene.ids.bucket, "in/x", "1").await.allowed();
     let deny = json!({"Sid": "Responder", "Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": scene.objects()});
@@ -29,7 +29,7 @@ async fn a_foreign_deny_in_the_bucket_policy() {
 
 #[tokio::test]
 async fn a_foreign_deny_in_the_key_policy() {
-    let scene = Scene::new("keydeny").await;
+    let scene = Scene::watched("keydeny").await;
     let etl = scene.world.workload("etl").await;
     etl.put(&scene.ids.bucket, "in/x", "1").await.allowed();
     let deny =
@@ -44,7 +44,7 @@ async fn a_foreign_deny_in_the_key_policy() {
 
 #[tokio::test]
 async fn a_disabled_key() {
-    let scene = Scene::new("disabled").await;
+    let scene = Scene::watched("disabled").await;
     scene.world.root().kms.disable_key().key_id(&scene.ids.key).send().await.unwrap();
     let bucket = scene.world.bucket_reason("data", "KeyDisabled").await;
     let all = conditions(&bucket);
@@ -58,7 +58,7 @@ async fn a_disabled_key() {
 
 #[tokio::test]
 async fn a_disabled_key_that_a_responder_enables_again() {
-    let scene = Scene::new("enabled").await;
+    let scene = Scene::watched("enabled").await;
     let kms = scene.world.root().kms;
     kms.disable_key().key_id(&scene.ids.key).send().await.unwrap();
     scene.world.bucket_reason("data", "KeyDisabled").await;
@@ -69,7 +69,7 @@ async fn a_disabled_key_that_a_responder_enables_again() {
 
 #[tokio::test]
 async fn a_key_scheduled_for_deletion() {
-    let scene = Scene::new("pending").await;
+    let scene = Scene::watched("pending").await;
     let kms = scene.world.root().kms;
     kms.schedule_key_deletion().key_id(&scene.ids.key).pending_window_in_days(7).send().await.unwrap();
     let bucket = scene.world.bucket_reason("data", "KeyPendingDeletion").await;
@@ -83,7 +83,7 @@ async fn a_key_scheduled_for_deletion() {
 
 #[tokio::test]
 async fn a_foreign_deny_in_the_role_policy() {
-    let scene = Scene::new("rdeny").await;
+    let scene = Scene::watched("rdeny").await;
     let etl = scene.world.workload("etl").await;
     etl.put(&scene.ids.bucket, "in/x", "1").await.allowed();
     let document = scene.world.role_document("etl").await.to_string();
@@ -101,7 +101,7 @@ async fn a_foreign_deny_in_the_role_policy() {
 
 #[tokio::test]
 async fn deny_only_policies_of_a_responder_on_the_role() {
-    let scene = Scene::new("quarantine").await;
+    let scene = Scene::watched("quarantine").await;
     let etl = scene.world.workload("etl").await;
     etl.put(&scene.ids.bucket, "in/x", "1").await.allowed();
     let iam = scene.world.root().iam;

@@ -54,7 +54,14 @@ pub struct Law<'a> {
 
 /// Bucket and key policies that were written, masked.
 pub fn policies(history: History<'_>, mask: &Mask) -> BTreeSet<String> {
-    resource_policies(history).map(|(_, p)| mask.value(p).to_string()).collect()
+    resource_policies(history).map(|(_, p)| comparable(p, mask)).collect()
+}
+
+/// The statements of a policy, masked, in an order that does not depend on the world.
+fn comparable(policy: &Value, mask: &Mask) -> String {
+    let mut all: Vec<String> = statements(policy).iter().map(|s| mask.value(s).to_string()).collect();
+    all.sort();
+    all.join("\n")
 }
 
 fn resource_policies(history: History<'_>) -> impl Iterator<Item = (&str, &Value)> {
@@ -257,9 +264,12 @@ impl Law<'_> {
             if operation == "PutBucketPolicy" && with_effect(policy, "Allow").next().is_some() {
                 found.push(format!("S8: a bucket policy that allows: {policy}"));
             }
-            let masked = self.mask.value(policy).to_string();
-            if self.policies.is_some_and(|wanted| !wanted.contains(&masked)) {
-                found.push(format!("S8: {operation} writes a policy that a run without faults does not: {masked}"));
+            let Some(wanted) = self.policies else { continue };
+            let written = comparable(policy, self.mask);
+            if !wanted.contains(&written) {
+                let known: BTreeSet<&str> = wanted.iter().flat_map(|p| p.lines()).collect();
+                let new: Vec<&str> = written.lines().filter(|s| !known.contains(s)).collect();
+                found.push(format!("S8: {operation} writes a policy that a run without faults does not; new in it: {new:?}"));
             }
         }
     }

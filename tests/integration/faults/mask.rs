@@ -37,11 +37,11 @@ impl Mask {
         for (known, placeholder) in &self.0 {
             text = text.replace(known, placeholder);
         }
-        // The Sid of a dated statement ends with its date.
-        for sid in ["Read<identity>t", "List<identity>t"] {
+        // Sids that end with a date or a hash.
+        for sid in ["Read<identity>t", "List<identity>t", "UntilLastWrite"] {
             if let Some(start) = text.strip_prefix(sid) {
                 if start.bytes().all(|b| b.is_ascii_hexdigit()) {
-                    return format!("{sid}<time>");
+                    return format!("{sid}<tail>");
                 }
             }
         }
@@ -140,7 +140,7 @@ mod tests {
             ),
             ("readable until 2026-01-01T00:00:00Z: yes", "readable until <time>: yes"),
             ("removal verified at 2026-01-01T00:00:00Z: gone", "removal verified at <time>: gone"),
-            ("Read0123456789abcdeft6738abcd", "Read<identity>t<time>"),
+            ("Read0123456789abcdeft6738abcd", "Read<identity>t<tail>"),
             ("End0123456789abcdef", "End<identity>"),
             ("AROAEXAMPLE0123456789", "<role id>"),
             ("s3:GetObject", "s3:GetObject"),
