@@ -80,7 +80,7 @@ async fn the_inner_prefix_ends_first() {
 
 #[tokio::test]
 async fn an_early_end_of_one_leaves_the_other() {
-    let Scene { world, ids, .. } = scene("early").await;
+    let Scene { world, ids, operator: _operator, .. } = scene("early").await;
     world.ask("outer", "data", "reports", "calls/", "1h").await;
     world.ask("inner", "data", "reports", "calls/2026/", "2h").await;
     world.grant_active("outer").await;
@@ -98,7 +98,7 @@ async fn an_early_end_of_one_leaves_the_other() {
 
 #[tokio::test]
 async fn two_with_the_same_end_share_a_statement_and_end_apart() {
-    let Scene { world, ids, .. } = scene("same").await;
+    let Scene { world, ids, operator: _operator, .. } = scene("same").await;
     // Both clocks must start within one second: tried until they do.
     let mut pair = None;
     for attempt in 0..10 {
@@ -133,7 +133,7 @@ async fn two_with_the_same_end_share_a_statement_and_end_apart() {
 
 #[tokio::test]
 async fn two_buckets_of_one_service_account_do_not_touch() {
-    let Scene { world, ids, .. } = scene("two").await;
+    let Scene { world, ids, operator: _operator, .. } = scene("two").await;
     world.service_account("ingest2").await;
     let access =
         json!([{"name": "w", "duty": "Producer", "serviceAccountRef": {"name": "ingest2"}, "prefixes": ["calls/"]}]);
