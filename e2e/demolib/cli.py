@@ -81,7 +81,7 @@ def on_stack(started: float, built: Path, recording: bool) -> int:
         show.expect("the story goes on", repr(error), False)
     took = time.time() - started
     if show.ok and recording:
-        record.write(show, took)
+        record.write(show)
     elif show.ok:
         outdated = record.outdated(show)
         show.expect("docs/demo.md shows these steps and commands", outdated or "it does", not outdated)

@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 from demolib.actors import all_good, together, until
-from demolib.bucket import SBKT, wait_ready
+from demolib.bucket import EVENTS, SBKT, wait_ready
 from demolib.cast import Cast
 from demolib.grants import ADMIN
 from demolib.operator_process import Operator
 
 ONCALL = ["--profile", "break-glass"]
-EVENTS = ["kubectl", "get", "events", "-n", "telephony", "-o", "custom-columns=REASON:.reason,MESSAGE:.message"]
 
 
 def events(reason: str) -> list[str]:
@@ -78,6 +77,7 @@ def tighten(cast: Cast, operator: Operator) -> None:
     bob.good(*SBKT)
     message = bob.good(*SBKT, *restricted)
     show.expect("condition Restricted names the Deny and the key", message, "a Deny that is not ours" in message)
+    until("events that name both", lambda: _named(cast, "Restricted", "is disabled: nobody", "a Deny that is not ours"))
     looked = operator.calls("GetBucketPolicy")
     show.say("Waiting until the operator has compared the bucket policy twice more (its metrics count the calls) …")
     until("two more drift checks", lambda: operator.calls("GetBucketPolicy") >= looked + 2)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from demolib.actors import Actor, Result, condition, together, until
-from demolib.bucket import CONTENT, get, refused
+from demolib.bucket import CONTENT, EVENTS, get, refused
 from demolib.cast import CLUSTER, Cast
 from demolib.operator_process import Operator
 from demolib.show import StoryEnds, aws_error
@@ -85,8 +85,7 @@ def ask(cast: Cast) -> dict:
     status = request(cast, "reports-q3", f"{seconds}s", "Q3 quality report")
     row = cast.alice.good("kubectl", "get", "dgrant", "-n", "analytics").splitlines()[-1].split()
     cast.show.expect("kubectl get says Granted, and until when", " ".join(row[2:4]), row[2:4] == ["Granted", status["expiresAt"]])
-    told = ["kubectl", "get", "events", "-n", "telephony", "-o", "custom-columns=REASON:.reason,MESSAGE:.message",
-            "--field-selector", "involvedObject.name=call-logs,reason=GrantActivated"]
+    told = [*EVENTS, "--field-selector", "involvedObject.name=call-logs,reason=GrantActivated"]
     until("an event for the bucket's owner", lambda: "reports-q3" in cast.bob.read(*told), within=15)
     event = cast.bob.good(*told).splitlines()[-1]
     cast.show.expect("the owner sees who got in, and until when", event.partition(" ")[2],

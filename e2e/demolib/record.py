@@ -12,11 +12,11 @@ PROSE = Path(__file__).resolve().parent / "page.md"  # what stands around the tr
 WIDTH = 140
 
 
-def write(show: Show, seconds: float) -> None:
+def write(show: Show) -> None:
     """Write the page from this run."""
     before, after = PROSE.read_text(encoding="utf-8").split("{{transcript}}\n")
     # The comparison of this page with the run is one more, in every run but this one.
-    text = before.replace("{{checks}}", str(len(show.verdicts) + 1)).replace("{{seconds}}", f"{seconds:.0f}")
+    text = before.replace("{{checks}}", str(len(show.verdicts) + 1))
     text += transcript(show.entries) + after
     for place in (str(CHECKOUT), str(Path.home())):
         if place in text:
