@@ -286,7 +286,7 @@ fn check_manifest(object: &Value, origin: &str) -> bool {
 }
 
 fn check_manifests(text: &str, origin: &str) -> usize {
-    let documents = text.split("\n---\n").map(|d| serde_saphyr::from_str::<Value>(d));
+    let documents = text.split("\n---\n").map(serde_saphyr::from_str::<Value>);
     documents.map(|d| d.unwrap_or_else(|e| panic!("{origin}: {e}"))).filter(|d| check_manifest(d, origin)).count()
 }
 
