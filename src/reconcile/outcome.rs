@@ -1,5 +1,6 @@
 //! The one table from error classes to conditions, events and the next attempt. Pure.
 
+use crate::aws::calls::Call;
 use crate::aws::error::{AwsError, AwsErrorKind};
 use crate::aws::policies::sid;
 use crate::domain::installation::Installation;
@@ -37,16 +38,32 @@ pub fn meaning(kind: AwsErrorKind) -> Meaning {
 pub fn explain(error: &AwsError, install: &Installation) -> String {
     match error.kind {
         AwsErrorKind::AccessDenied => format!(
-            "AWS refuses {} on {} to {}: compare its policy, statement {}, with the output of `securebucket policy operator --cluster {} --account {}`; also a key or bucket policy, or an organization policy, may deny",
+            "AWS refuses {} on {} to {}: {}compare its policy, statement {}, with the output of `securebucket policy operator --cluster {} --account {}`; also a key or bucket policy, or an organization policy, may deny",
             error.call.action(),
             error.resource,
             install.operator_role,
+            likely(error.call),
             sid(error.call.scope()),
             install.cluster,
             install.place.account,
         ),
         AwsErrorKind::LimitExceeded => format!("a quota is used up: {error}; raise it in Service Quotas"),
         _ => error.to_string(),
+    }
+}
+
+/// A cause of a refusal that is no flaw of the operator's policy, and more likely than one.
+fn likely(call: Call) -> &'static str {
+    match call {
+        // IAM judges by the ARN of the role that has the name, whatever its path.
+        Call::GetRole => {
+            "a role of this name exists under another path, or the permission is missing. Rename that role or use another ServiceAccount; or "
+        }
+        // KMS asks for the permission on the key that the alias leaves, too.
+        Call::UpdateAlias => {
+            "the alias points to a key without our mark, or the permission is missing. Delete the alias, and it is made again; or "
+        }
+        _ => "",
     }
 }
 
@@ -87,7 +104,6 @@ impl PassError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::calls::Call;
 
     #[test]
     fn a_refusal_names_action_resource_role_and_statement() {
