@@ -48,7 +48,8 @@ def declare(cast: Cast) -> None:
     cast.roles = {entry["serviceAccount"]: entry["roleArn"] for entry in status["access"]}
     until("the events of the creation", lambda: not _untold(bob.read(*EVENTS)), within=15)
     untold = _untold(bob.good(*EVENTS, limit=20))
-    show.expect("an event for each thing that was made", f"none for {untold}" if untold else "key, bucket, two roles, two duties", not untold)
+    show.expect("an event for each thing that was made",
+                f"none for {untold}" if untold else "key, bucket, two roles, two duties", not untold)
 
 
 def _untold(events: str) -> list[str]:

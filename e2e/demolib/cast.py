@@ -45,8 +45,9 @@ class Cast:
         return Actor(self.scene, who, {**_environment(), "KUBECONFIG": str(path), "HOME": home, **helm})
 
     def _aws(self, who: str, config: Path | None = None) -> dict[str, str]:
-        return {**_environment(), "HOME": self._home(who), "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
-                "AWS_CONFIG_FILE": str(config or self.scene.directory / "aws-config"), "AWS_PAGER": "",
+        return {**_environment(), "HOME": self._home(who), "AWS_ENDPOINT_URL": self.endpoint,
+                "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_PAGER": "",
+                "AWS_CONFIG_FILE": str(config or self.scene.directory / "aws-config"),
                 "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"}
 
     def _home(self, who: str) -> str:

@@ -39,7 +39,8 @@ def loosen(cast: Cast) -> None:
     all_good(show, "AWS does it", done)
     told = until("events that name both pieces", lambda: _named(cast, "DriftDetected", "bucket policy", "public access block"))
     cast.bob.good(*events("DriftDetected"))
-    show.expect("DriftDetected names both pieces", " ".join(line.partition(" ")[2] for line in told.splitlines()[1:]), bool(told))
+    notes = [line.partition(" ")[2] for line in told.splitlines()[1:]]
+    show.expect("DriftDetected names both pieces", " ".join(notes), bool(told))
     until("DriftRepaired for both", lambda: _named(cast, "DriftRepaired", "bucket policy", "public access block"))
     switches = ["aws", *ONCALL, "s3api", "get-public-access-block", "--bucket", cast.bucket,
                 "--query", "PublicAccessBlockConfiguration.*", "--output", "text"]
@@ -84,7 +85,8 @@ def tighten(cast: Cast, operator: Operator) -> None:
     state = ["aws", *ADMIN, "kms", "describe-key", "--key-id", cast.key, "--query", "KeyMetadata.KeyState", "--output", "text"]
     [key] = together((cast.cloud, state))
     kept = [s for s in policy(cast)["Statement"] if _is_incident(s)]
-    show.expect("both are still there", f"key {key.out.strip()}, {len(kept)} Deny", key.out.strip() == "Disabled" and len(kept) == 1)
+    show.expect("both are still there", f"key {key.out.strip()}, {len(kept)} Deny",
+                key.out.strip() == "Disabled" and len(kept) == 1)
 
     show.step("The owner asks for the declared state: lifted")
     now = bob.read("date", "-u", "+%FT%TZ")
@@ -94,7 +96,8 @@ def tighten(cast: Cast, operator: Operator) -> None:
     [key] = together((cast.cloud, state))
     left = [s for s in policy(cast)["Statement"] if _is_incident(s)]
     gone = not bob.read(*SBKT, *restricted)
-    show.expect("key enabled, the Deny gone, Restricted gone", f"key {key.out.strip()}, {len(left)} Deny, Restricted gone: {gone}",
+    show.expect("key enabled, the Deny gone, Restricted gone",
+                f"key {key.out.strip()}, {len(left)} Deny, Restricted gone: {gone}",
                 key.out.strip() == "Enabled" and not left and gone)
 
 

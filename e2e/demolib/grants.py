@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demolib.actors import Actor, Result, condition, together, until
 from demolib.bucket import CONTENT, EVENTS, get, refused
-from demolib.cast import CLUSTER, Cast
+from demolib.cast import ACCOUNT, CLUSTER, Cast
 from demolib.operator_process import Operator
 from demolib.show import StoryEnds, aws_error
 
@@ -84,7 +84,8 @@ def ask(cast: Cast) -> dict:
     seconds = enough_seconds(cast)
     status = request(cast, "reports-q3", f"{seconds}s", "Q3 quality report")
     row = cast.alice.good("kubectl", "get", "dgrant", "-n", "analytics").splitlines()[-1].split()
-    cast.show.expect("kubectl get says Granted, and until when", " ".join(row[2:4]), row[2:4] == ["Granted", status["expiresAt"]])
+    cast.show.expect("kubectl get says Granted, and until when", " ".join(row[2:4]),
+                     row[2:4] == ["Granted", status["expiresAt"]])
     told = [*EVENTS, "--field-selector", "involvedObject.name=call-logs,reason=GrantActivated"]
     until("an event for the bucket's owner", lambda: "reports-q3" in cast.bob.read(*told), within=15)
     event = cast.bob.good(*told).splitlines()[-1]
@@ -133,7 +134,7 @@ def kill(cast: Cast, operator: Operator, status: dict) -> None:
     arrived(cast, "the grant does not depend on it: the pod still reads", still, status)
     granting, deleting = together(
         (cast.cloud, ["aws", *ADMIN, "kms", "create-grant", "--key-id", cast.key, "--operations", "Decrypt",
-                      "--grantee-principal", "arn:aws:iam::111122223333:user/admin"]),
+                      "--grantee-principal", f"arn:aws:iam::{ACCOUNT}:user/admin"]),
         (cast.cloud, ["aws", *ADMIN, "s3api", "delete-bucket-policy", "--bucket", cast.bucket]))
     refused(cast, "nor can the administrator make a grant now", granting, "CreateGrant", "explicit deny")
     refused(cast, "or take the bucket policy away", deleting, "DeleteBucketPolicy", "explicit deny")
@@ -151,7 +152,8 @@ def end(cast: Cast, operator: Operator, status: dict) -> None:
     show.expect("although the KMS grant still exists", listed.text, status["kmsGrant"]["id"] in listed.out)
     stale = cast.alice.good(*dgrant("reports-q3"))
     state = stale.splitlines()[-1].split()[2]
-    show.expect("and the operator is dead: nobody updated the object", f"still {state}", state == "Granted" and not operator.alive())
+    show.expect("and the operator is dead: nobody updated the object", f"still {state}",
+                state == "Granted" and not operator.alive())
 
 
 def list_grants(cast: Cast) -> list[str]:
@@ -169,8 +171,9 @@ def clean_up(cast: Cast, operator: Operator, status: dict) -> None:
     until("status.removal", lambda: alice.read(*dgrant("reports-q3"), *removal), within=60)
     state = alice.good(*dgrant("reports-q3")).splitlines()[-1].split()[2]
     proof = json.loads(alice.good(*dgrant("reports-q3"), *removal))
+    in_order = instant(proof["verifiedAt"]) >= instant(status["expiresAt"])
     show.expect("the grant is Expired, its removal verified", f"{state}, {proof['evidence']}",
-                state == "Expired" and instant(proof["verifiedAt"]) >= instant(status["expiresAt"]) and "absent" in proof["evidence"])
+                state == "Expired" and in_order and "absent" in proof["evidence"])
     removed(cast, status)
     told = ["kubectl", "get", "events", "-n", "analytics", "-o", "custom-columns=REASON:.reason,MESSAGE:.message",
             "--field-selector", "involvedObject.name=reports-q3"]
@@ -204,7 +207,8 @@ def hand_back(cast: Cast) -> None:
     arrived(cast, "it reads", reading)
     started = time.monotonic()
     deleted = alice.run("kubectl", "delete", "dgrant", "reports-again", "-n", "analytics", "--timeout=60s")
-    show.expect("kubectl delete returns when the removal was read back", f"{deleted.err or 'deleted'} in {time.monotonic() - started:.1f} s",
+    took = time.monotonic() - started
+    show.expect("kubectl delete returns when the removal was read back", f"{deleted.err or 'deleted'} in {took:.1f} s",
                 deleted.ok and "deleted" in deleted.out)
     [reading] = together(read(cast, cast.reports))
     refused(cast, "the same pod is refused", reading, "GetObject")

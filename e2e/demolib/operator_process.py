@@ -92,8 +92,8 @@ class Operator:
 
     def calls(self, operation: str) -> int:
         """How often it has called an operation of AWS, by its own metrics."""
-        found = re.findall(rf'^securebucket_aws_api_calls_total{{[^}}]*operation="{operation}"[^}}]*}} (\d+)', self._get("/metrics"), re.M)
-        return sum(int(count) for count in found)
+        counter = rf'^securebucket_aws_api_calls_total{{[^}}]*operation="{operation}"[^}}]*}} (\d+)'
+        return sum(int(count) for count in re.findall(counter, self._get("/metrics"), re.M))
 
     def _ready(self, log: Path) -> bool:
         assert self._process is not None

@@ -1,4 +1,4 @@
-"""The demo's own words: what it shows as typed, what it takes for a refusal, and how it judges docs/demo.md. It runs no command."""
+"""The demo's own words: what it shows as typed, what it takes for a refusal, how it judges docs/demo.md. It runs no command."""
 
 import contextlib
 import io
@@ -12,8 +12,8 @@ from demolib.actors import Result, Scene, all_good
 from demolib.bucket import refused
 from demolib.show import Show, StoryEnds, aws_error
 
-DENIED = ('An error occurred (AccessDenied) when calling the GetObject operation: User: arn:aws:iam::1:user/x is not authorized to perform: '
-          's3:GetObject on resource: "arn:aws:s3:::b/k" with an explicit deny in a resource-based policy')
+DENIED = ('An error occurred (AccessDenied) when calling the GetObject operation: User: arn:aws:iam::1:user/x is not '
+          'authorized to perform: s3:GetObject on resource: "arn:aws:s3:::b/k" with an explicit deny in a resource-based policy')
 
 
 class Quiet(unittest.TestCase):
