@@ -367,8 +367,8 @@ async fn installation(config: &RunConfig, aws: &Aws, stage: &Stage) -> Result<In
     let wanted = policies::boundary(&install);
     if !found.same_as(&wanted) {
         return Err(AppError::Setup(format!(
-            "the permissions boundary {} differs from what this version needs: put the output of `securebucket policy boundary --cluster {} --account {}` there",
-            install.boundary, install.cluster, install.place.account
+            "the permissions boundary {} differs from what this version needs: put the output of `securebucket policy boundary --cluster {} --account {} --region {}` there",
+            install.boundary, install.cluster, install.place.account, install.place.region
         )));
     }
     stage.say(None);

@@ -13,6 +13,7 @@ use super::error::{AwsError, AwsErrorKind};
 use super::funnel::{Funnel, next_page, unexpected};
 use crate::domain::policy::Document;
 use crate::domain::tags::Tags;
+use crate::role::document::{sealed, unsealed};
 use crate::role::observed::RoleHead;
 
 /// IAM, global.
@@ -130,7 +131,7 @@ impl Iam {
     pub async fn role_policy(&self, name: &str, policy: &str) -> Result<Document, AwsError> {
         let request = self.client.get_role_policy().role_name(name).policy_name(policy);
         let answer = self.funnel.call(name, request.send()).await?;
-        document(Call::GetRolePolicy, name, &answer.policy_document)
+        document(Call::GetRolePolicy, name, &answer.policy_document).map(unsealed)
     }
 
     /// Writes an inline policy.
@@ -139,7 +140,7 @@ impl Iam {
     /// If AWS refuses or does not answer.
     pub async fn put_role_policy(&self, name: &str, policy: &str, document: &Document) -> Result<(), AwsError> {
         let request = self.client.put_role_policy().role_name(name).policy_name(policy);
-        self.funnel.call(name, request.policy_document(document.render()).send()).await.map(drop)
+        self.funnel.call(name, request.policy_document(sealed(document).render()).send()).await.map(drop)
     }
 
     /// Deletes an inline policy.

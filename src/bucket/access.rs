@@ -14,6 +14,7 @@ use crate::k8s::configmap;
 use crate::k8s::events::Reason;
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::PassError;
+use crate::role::document::has_duty;
 use crate::role::state::{Problem, RoleKey};
 
 /// Roles that this SecureBucket has anything to do with.
@@ -24,6 +25,18 @@ pub fn role_keys(bucket: &SecureBucket) -> BTreeSet<RoleKey> {
     declared.chain(before).map(|service_account| RoleKey { namespace: namespace.clone(), service_account }).collect()
 }
 
+/// True if a duty is recorded as in force and its role was not looked at since this process started. Asks for the look.
+pub fn unlooked(ctx: &Context, bucket: &SecureBucket) -> bool {
+    let namespace = bucket.namespace().unwrap_or_default();
+    let recorded = bucket.status.iter().flat_map(|s| &s.access).filter(|a| a.state == "InForce");
+    let unknown: Vec<RoleKey> =
+        recorded.map(|a| role_key(&namespace, &a.service_account)).filter(|key| ctx.roles.get(key).is_none()).collect();
+    for key in &unknown {
+        ctx.queues.roles.add_now(key.clone());
+    }
+    !unknown.is_empty()
+}
+
 /// Asks the roles of the bucket for the declared state, responders' restrictions included.
 pub fn obey(ctx: &Context, bucket: &SecureBucket) {
     for key in role_keys(bucket) {
@@ -32,12 +45,35 @@ pub fn obey(ctx: &Context, bucket: &SecureBucket) {
     }
 }
 
-/// One entry per duty, and what keeps it from being in force.
+/// One entry per duty, and what keeps it from being in force; then those that are no longer declared, until the role's policy is without them.
 pub fn statuses(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Vec<(AccessStatus, Option<Problem>)> {
-    if bucket.metadata.deletion_timestamp.is_some() {
-        return Vec::new();
-    }
-    bucket.spec.access.iter().map(|entry| status_of(ctx, desired, entry)).collect()
+    let deleting = bucket.metadata.deletion_timestamp.is_some();
+    let declared: &[AccessEntry] = if deleting { &[] } else { &bucket.spec.access };
+    let held = declared.iter().map(|entry| status_of(ctx, desired, entry));
+    let recorded = bucket.status.iter().flat_map(|s| &s.access);
+    let left = recorded.filter(|a| !declared.iter().any(|e| e.service_account_ref.name == a.service_account));
+    let left = left
+        .filter(|a| !withdrawn(ctx, &role_key(&desired.names.namespace, &a.service_account), &desired.names.identity));
+    held.chain(left.map(|a| withdrawing(ctx, desired, a))).collect()
+}
+
+fn role_key(namespace: &str, service_account: &str) -> RoleKey {
+    RoleKey { namespace: namespace.to_owned(), service_account: service_account.to_owned() }
+}
+
+/// True if the role was read and its policy has no duty on the bucket, or if it is not ours at all.
+pub fn withdrawn(ctx: &Context, key: &RoleKey, identity: &str) -> bool {
+    // No state yet means that the writer of roles has not looked since start: that is no proof of anything.
+    let Some(role) = ctx.roles.get(key) else { return false };
+    let foreign = role.problem.as_ref().is_some_and(|p| p.reason == "RoleNameTaken");
+    foreign || role.problem.is_none() && !role.document.as_ref().is_some_and(|d| has_duty(d, identity))
+}
+
+fn withdrawing(ctx: &Context, desired: &Desired, access: &AccessStatus) -> (AccessStatus, Option<Problem>) {
+    let role = ctx.roles.get(&role_key(&desired.names.namespace, &access.service_account));
+    let message = format!("the duty of {} is being taken out of its role's policy", access.service_account);
+    let problem = role.and_then(|r| r.problem).unwrap_or_else(|| Problem::passing("Progressing", message));
+    (AccessStatus { state: "Withdrawing".into(), ..access.clone() }, Some(problem))
 }
 
 fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessStatus, Option<Problem>) {
@@ -76,28 +112,24 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
     (status, problem)
 }
 
-/// Events for duties that came into force or went out of it.
+/// Events for duties that came into force, and for those that are out of the role's policy.
 pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, now: &SecureBucketStatus) {
-    let in_force = |s: &SecureBucketStatus| -> BTreeSet<(String, String, crate::api::secure_bucket::Duty)> {
-        let held = s.access.iter().filter(|a| a.state == "InForce");
-        held.map(|a| (a.name.clone(), a.service_account.clone(), a.duty)).collect()
+    let find = |s: &SecureBucketStatus, a: &AccessStatus| {
+        s.access.iter().find(|b| b.service_account == a.service_account && b.duty == a.duty).map(|b| b.state.clone())
     };
-    let (was, is) = (in_force(before), in_force(now));
-    for (name, account, duty) in is.difference(&was) {
-        ctx.event(
-            bucket,
-            Reason::AccessGiven,
-            name,
-            format!("ServiceAccount {account} holds the duty {duty:?} (access {name})"),
-        );
+    for a in now.access.iter().filter(|a| a.state == "InForce") {
+        // Coming back from `Restricted` or from a failed look is no giving.
+        let was = find(before, a);
+        if was.is_none_or(|state| state == "Progressing" || state == "ServiceAccountNotFound") {
+            let note = format!("ServiceAccount {} holds the duty {:?} (access {})", a.service_account, a.duty, a.name);
+            ctx.event(bucket, Reason::AccessGiven, &a.name, note);
+        }
     }
-    for (name, account, duty) in was.difference(&is) {
-        ctx.event(
-            bucket,
-            Reason::AccessWithdrawn,
-            name,
-            format!("ServiceAccount {account} no longer holds the duty {duty:?} (access {name})"),
-        );
+    let had = |a: &&AccessStatus| a.state == "InForce" || a.state == "Withdrawing";
+    for a in before.access.iter().filter(had).filter(|a| find(now, a).is_none()) {
+        let note =
+            format!("ServiceAccount {} no longer holds the duty {:?} (access {})", a.service_account, a.duty, a.name);
+        ctx.event(bucket, Reason::AccessWithdrawn, &a.name, note);
     }
 }
 

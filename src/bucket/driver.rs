@@ -64,6 +64,10 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         // The answer is the object with the finalizer in it: nothing in AWS exists without one.
         object = finalizer::add(&api, &object, BUCKET_FINALIZER).await?;
     }
+    if !deleting && access::unlooked(ctx, &object) {
+        // After a start: what the duties come to is known when the writer of roles has looked, not before.
+        return Ok(Next::In(Duration::from_millis(200)));
+    }
     converge(ctx, &api, object, desired).await
 }
 
@@ -127,7 +131,7 @@ async fn converge(
         exists,
         active_grants: access::active_grants(ctx, &object),
         releasing: releasing.clone(),
-        obeyed: if obey && failures.is_empty() { asked } else { None },
+        obeyed: asked.filter(|_| obey && failures.is_empty() && plan.finished()),
     };
     let status = summarise(&object, &end, &ctx.install, now);
     tell(ctx, &object, &status);
@@ -191,11 +195,10 @@ async fn rounds(
             drifted(ctx, &executor.object, &plan, Reason::DriftDetected);
         }
         if plan.actions.is_empty() || !failures.is_empty() || round == ROUNDS {
-            let ours = !plan.blocked.iter().any(|b| b.reason.starts_with("Bucket"));
-            let exists = ours && observed.bucket.value().is_some();
+            let exists = plan.owns_bucket;
             return Ok(Rounds { object: executor.object, plan, failures, exists });
         }
-        let done = executor.run(plan.actions.clone()).await?;
+        let done = executor.run(&plan).await?;
         told(ctx, &executor.object, &done.actions, &situation);
         if done.failures.is_empty() && round == 0 {
             drifted(ctx, &executor.object, &plan, Reason::DriftRepaired);

@@ -23,6 +23,8 @@ pub async fn observe(aws: &Aws, install: &Installation, names: &Names, status: &
         (Seen::Absent, Seen::Value(bucket)) if status.key_arn.is_none() => {
             key_of_bucket(&kms, install, names, bucket).await
         }
+        // The bucket may be there, with a key of ours: no second one on a bad read.
+        (Seen::Absent, Seen::Unreadable(e)) if status.key_arn.is_none() => Seen::Unreadable(e.clone()),
         _ => key,
     };
     Observed { key, bucket }
@@ -167,6 +169,9 @@ async fn find_attempt(kms: &Kms, attempt: &str) -> Seen<ObservedKey> {
 
 /// The key that the bucket encrypts with, if it carries our mark.
 async fn key_of_bucket(kms: &Kms, install: &Installation, names: &Names, bucket: &ObservedBucket) -> Seen<ObservedKey> {
+    if let Seen::Unreadable(e) = &bucket.encryption {
+        return Seen::Unreadable(e.clone());
+    }
     let Some(arn) = bucket.encryption.value().and_then(|e| e.key.clone()) else { return Seen::Absent };
     let found = match kms.key_tags(&arn).await {
         Ok(found) => found,

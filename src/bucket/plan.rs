@@ -1,7 +1,7 @@
 //! From desired and observed to the actions that make them agree. Pure. An empty plan is the definition of "in sync".
 //!
-//! Order: restrict what exists, create, configure, widen last. A stale or forbidden read never widens: what could not be read is not touched,
-//! unless the touch only narrows.
+//! Order: restrict what exists, create, configure, widen last. A policy that both takes and gives is written twice, first without what it
+//! gives. What could not be read is not touched, and what does not carry our mark is only narrowed.
 
 mod bucket;
 mod key;
@@ -66,6 +66,10 @@ pub struct Restriction {
 pub struct Plan {
     /// Steps in order.
     pub actions: Vec<Action>,
+    /// From this position on the steps give access: after a failure they are left out.
+    pub widening: usize,
+    /// True if the bucket was seen, and is ours by its marks or by what status says.
+    pub owns_bucket: bool,
     /// What of them repairs drift.
     pub drift: Vec<Drift>,
     /// What is stricter than declared.
@@ -81,7 +85,12 @@ pub struct Plan {
 impl Plan {
     /// True if observed and desired agree and nothing is in the way.
     pub fn in_sync(&self) -> bool {
-        self.actions.is_empty() && self.blocked.is_empty() && self.unreadable.is_empty() && !self.waiting_for_key
+        self.finished() && self.blocked.is_empty()
+    }
+
+    /// True if nothing is left to do, to read or to wait for; what is blocked needs somebody.
+    pub fn finished(&self) -> bool {
+        self.actions.is_empty() && self.unreadable.is_empty() && !self.waiting_for_key
     }
 
     fn block(&mut self, reason: &'static str, message: impl Into<String>) {
@@ -109,59 +118,99 @@ impl Plan {
     }
 }
 
-/// Sections of a plan, in the order in which they run.
-#[derive(Default)]
-struct Sections {
+/// Makes the plan.
+pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, install: &Installation) -> Plan {
+    // What a responder closed is not opened on the way out.
+    let situation = Situation { obey: situation.obey && !situation.releasing, ..situation.clone() };
+    let mut draft = Draft {
+        desired,
+        situation,
+        install,
+        plan: Plan::default(),
+        restrict: Vec::new(),
+        create: Vec::new(),
+        configure: Vec::new(),
+        widen: Vec::new(),
+    };
+    let key = draft.key(&observed.key);
+    draft.bucket(&observed.bucket, &key);
+    let Draft { mut plan, restrict, create, configure, mut widen, .. } = draft;
+    if !plan.blocked.is_empty() || !plan.unreadable.is_empty() {
+        // Nothing is given while something is in the way, or unknown.
+        widen.clear();
+    }
+    plan.widening = restrict.len() + create.len() + configure.len();
+    plan.actions = restrict.into_iter().chain(create).chain(configure).chain(widen).collect();
+    plan
+}
+
+/// A plan in the making, its steps by section, in the order in which the sections run.
+struct Draft<'a> {
+    desired: &'a Desired,
+    situation: Situation,
+    install: &'a Installation,
+    plan: Plan,
     restrict: Vec<Action>,
     create: Vec<Action>,
     configure: Vec<Action>,
     widen: Vec<Action>,
 }
 
-/// Makes the plan.
-pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, install: &Installation) -> Plan {
-    let mut plan = Plan::default();
-    let mut sections = Sections::default();
-    let key = key::plan_key(&mut plan, &mut sections, desired, observed, situation, install);
-    bucket::plan_bucket(&mut plan, &mut sections, desired, observed, situation, install, &key);
-    let Sections { restrict, create, configure, widen } = sections;
-    plan.actions = restrict.into_iter().chain(create).chain(configure).chain(widen).collect();
-    plan
-}
-
 /// What the bucket may count on.
 enum KeyForBucket {
     /// This key exists and is ours.
     Arn(String),
+    /// This was the key; it is gone.
+    Gone(String),
     /// An action of this plan makes one.
     Planned,
     /// There is none, and none will be.
     None,
 }
 
-fn owner_of(seen: &Tags, desired: &Desired, install: &Installation) -> Owner {
-    tags::owner(seen, &install.cluster, &desired.names.identity, &desired.names.uid)
-}
-
-/// Notes what a policy merge found.
-fn note_policy(plan: &mut Plan, facet: Facet, merged: &Merge) {
-    if !merged.loosened.is_empty() {
-        plan.drifted(facet, format!("missing, changed or foreign statements: {}", merged.loosened.join(", ")));
+impl Draft<'_> {
+    fn owner(&self, seen: &Tags) -> Owner {
+        let names = &self.desired.names;
+        tags::owner(seen, &self.install.cluster, &names.identity, &names.uid)
     }
-    for kept in &merged.kept {
-        plan.restrict(
-            facet,
-            format!(
-                "a Deny that is not ours ({}) is kept in the {}; annotate securebucket.io/reconcile-at to remove it",
-                kept.sid,
-                facet.name()
-            ),
-        );
-    }
-}
 
-fn drift_if(plan: &mut Plan, condition: bool, facet: Facet, difference: impl Into<String>) {
-    if condition {
-        plan.drifted(facet, difference);
+    /// True if what is so owned may be given to anybody. Where marks are gone, they are put back first if that is asked for.
+    fn may_widen(&self, owner: Option<&Owner>) -> bool {
+        match owner {
+            Some(Owner::Ours | Owner::Returning) => true,
+            Some(Owner::Unmarked) => self.situation.obey,
+            Some(Owner::Another(_)) | None => false,
+        }
+    }
+
+    /// Notes what a policy merge found.
+    fn note_policy(&mut self, facet: Facet, merged: &Merge) {
+        if !merged.loosened.is_empty() {
+            self.plan.drifted(facet, format!("missing, changed or foreign statements: {}", merged.loosened.join(", ")));
+        }
+        for kept in &merged.kept {
+            self.plan.restrict(
+                facet,
+                format!(
+                    "a Deny that is not ours ({}) is kept in the {}; annotate securebucket.io/reconcile-at to remove it",
+                    kept.sid,
+                    facet.name()
+                ),
+            );
+        }
+    }
+
+    /// Notes a difference as drift, if everything was once read back complete: before that it is work under way.
+    fn drifted(&mut self, facet: Facet, difference: impl Into<String>) {
+        if self.situation.provisioned {
+            self.plan.drifted(facet, difference);
+        }
+    }
+
+    /// The same for what the spec sets: after a change of the spec it is no drift either.
+    fn drifted_from_spec(&mut self, facet: Facet, difference: impl Into<String>) {
+        if !self.situation.spec_changed {
+            self.drifted(facet, difference);
+        }
     }
 }

@@ -3,9 +3,11 @@
 //! Neither has a statement that lets a DecryptGrant's role read: that comes from a KMS grant and from the role's own dated policy.
 //! docs/concepts.md has the table of verdicts; `tests/policies.rs` checks every row of it, and that each statement is needed.
 
+use std::collections::BTreeSet;
+
 use crate::domain::arn::Place;
 use crate::domain::installation::Installation;
-use crate::domain::policy::Statement;
+use crate::domain::policy::{Document, Statement};
 
 /// Actions that use the key on data.
 pub const CRYPTO: [&str; 4] = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"];
@@ -24,6 +26,13 @@ pub struct DutyRoles {
 impl DutyRoles {
     fn writers(&self) -> Vec<String> {
         self.producers.iter().chain(&self.processors).cloned().collect()
+    }
+
+    /// Those of the roles that are among these.
+    #[must_use]
+    pub fn among(&self, roles: &BTreeSet<String>) -> Self {
+        let among = |all: &[String]| all.iter().filter(|r| roles.contains(*r)).cloned().collect();
+        Self { producers: among(&self.producers), processors: among(&self.processors) }
     }
 }
 
@@ -68,15 +77,7 @@ pub fn key_policy(install: &Installation, place: &Place, bucket_arn: &str, dutie
     ];
     let writers = duties.writers();
     if !writers.is_empty() {
-        // Producers need Decrypt for multipart uploads (S3 User Guide, mpuoverview); what keeps them from reading stands in S3.
-        statements.push(
-            here(
-                Statement::allow("StandingDuties")
-                    .principal("AWS", &root)
-                    .actions(["kms:GenerateDataKey", "kms:Decrypt"]),
-            )
-            .when("ArnEquals", "aws:PrincipalArn", writers),
-        );
+        statements.push(standing_duties(&root, writers));
     }
     let deny = |sid: &str| here(Statement::deny(sid).anyone());
     statements.extend([
@@ -100,6 +101,26 @@ pub fn key_policy(install: &Installation, place: &Place, bucket_arn: &str, dutie
         ),
     ]);
     statements
+}
+
+/// The one Allow of the key policy on data. Producers need Decrypt for multipart uploads (S3 User Guide, mpuoverview); what keeps them from
+/// reading stands in S3.
+fn standing_duties(root: &str, roles: impl IntoIterator<Item = String>) -> Statement {
+    Statement::allow(STANDING)
+        .principal("AWS", root)
+        .actions(["kms:GenerateDataKey", "kms:Decrypt"])
+        .resources(["*"])
+        .when("ArnEquals", "aws:PrincipalArn", roles)
+}
+
+const STANDING: &str = "StandingDuties";
+
+/// Roles that an observed key policy lets use the key by a statement of ours as we write it.
+pub fn standing_roles(observed: &Document, place: &Place) -> BTreeSet<String> {
+    let found = observed.statement(STANDING);
+    let roles = found.and_then(|s| s.conditions.get("ArnEquals")?.get("aws:PrincipalArn").cloned()).unwrap_or_default();
+    let ours = standing_duties(&place.root(), roles.clone());
+    if found == Some(&ours) { roles } else { BTreeSet::new() }
 }
 
 /// The bucket policy: Denies only, so it can never be public, and never needs to change for a grant.

@@ -29,12 +29,7 @@ pub async fn waits_for(
     let status = bucket.status.clone().unwrap_or_default();
     let identity = status.identity.clone().unwrap_or_default();
     for key in access::role_keys(bucket) {
-        // No state yet means that the writer of roles has not looked since start: that is no proof of anything.
-        let out = ctx.roles.get(&key).is_some_and(|r| {
-            // A role under the name that is not ours gives nothing in our name.
-            let foreign = r.problem.as_ref().is_some_and(|p| p.reason == "RoleNameTaken");
-            foreign || r.problem.is_none() && !r.duties.contains(&identity)
-        });
+        let out = access::withdrawn(ctx, &key, &identity);
         if !out {
             ctx.queues.roles.add_now(key.clone());
             return Ok(Some(format!(
@@ -93,6 +88,9 @@ pub async fn finish(ctx: &Context, api: &Api<SecureBucket>, bucket: &SecureBucke
     let retained = match (&status.bucket_arn, &status.key_arn) {
         (Some(bucket), Some(key)) => {
             format!("bucket {bucket} and key {key} stay; apply the same object again to take them back")
+        }
+        (None, Some(key)) => {
+            format!("no bucket was made; key {key} stays; apply the same object again to take it back")
         }
         _ => "nothing was made in AWS".to_owned(),
     };

@@ -50,6 +50,45 @@ pub fn merge(desired: &[Statement], observed: Option<&Document>, obey: bool) -> 
     Merge { write: Some(target.certified()), loosened, kept, outdated }
 }
 
+/// A change of a document in two writes, so that nothing is given before all else is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Stages {
+    /// To write at once: it gives nothing. `None` if the observed document is no wider.
+    pub first: Option<Document>,
+    /// To write last; `None` if the first write says it all.
+    pub last: Option<Document>,
+}
+
+/// Splits the change to `target`. `at_once` is the target without the Allows that have to wait. Observed Denies that the target drops or
+/// loosens wait too: they stay in the first document, so that no Deny leaves before the Allow that it holds back.
+pub fn stages(observed: Option<&Document>, at_once: &[Statement], target: Document) -> Stages {
+    let mut first = at_once.to_vec();
+    for deny in observed.iter().flat_map(|d| &d.statements).filter(|s| s.effect == Effect::Deny) {
+        if !first.iter().any(|f| deny.implied_by(f)) {
+            first.push(renamed(deny, UNTIL));
+        }
+    }
+    let first = Document::new(first).certified();
+    if first.same_as(&target) {
+        return Stages { first: Some(target), last: None };
+    }
+    let narrows = observed.is_none_or(|o| {
+        let gone = |s: &&Statement| s.effect == Effect::Allow && !first.statements.iter().any(|f| f.same_as(s));
+        let new = |f: &&Statement| f.effect == Effect::Deny && !o.statements.iter().any(|s| f.implied_by(s));
+        o.statements.iter().any(|s| gone(&s)) || first.statements.iter().any(|f| new(&f))
+    });
+    Stages { first: narrows.then_some(first), last: Some(target) }
+}
+
+fn renamed(statement: &Statement, prefix: &str) -> Statement {
+    let nameless = Statement { sid: String::new(), ..statement.clone() };
+    let digest = Document::new(vec![nameless.clone()]).digest();
+    Statement { sid: format!("{prefix}{}", digest.get(..12).unwrap_or(&digest)), ..nameless }
+}
+
+/// Prefix of the Sids of Denies that leave with the last write of a change.
+const UNTIL: &str = "UntilLastWrite";
+
 /// A Deny that is not ours, under a name that cannot be taken for one of ours; `None` if the statement need not be kept.
 fn keep(statement: &Statement, desired: &[Statement], certified: bool) -> Option<Statement> {
     if statement.effect == Effect::Allow || desired.iter().any(|d| statement.implied_by(d)) {

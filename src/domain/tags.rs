@@ -47,23 +47,18 @@ pub fn owner(tags: &Tags, cluster: &str, identity: &str, uid: &str) -> Owner {
             }
         }
         (c, _) => {
-            let who = [NAMESPACE, NAME].iter().filter_map(|k| tags.get(*k)).cloned().collect::<Vec<_>>().join("/");
-            let c = c.cloned().unwrap_or_else(|| "?".into());
-            Owner::Another(if who.is_empty() {
-                format!("cluster {c}")
-            } else {
-                format!("SecureBucket {who} of cluster {c}")
-            })
+            // Which one is not said: whoever asks may have no right to know of that namespace.
+            let here = c.is_some_and(|c| c == cluster);
+            Owner::Another(if here { "another SecureBucket".into() } else { "another installation".into() })
         }
     }
 }
 
-/// Tags to have: `desired` over what is there, minus keys that we set before and no longer want. Tags of others stay.
+/// Tags to have: `desired` over what is there, minus keys that we set before and no longer want. Tags of others stay, those of AWS services
+/// included: PutBucketTagging refuses to leave them out ("System tags cannot be removed by requester").
 pub fn merged(observed: &Tags, desired: &Tags, managed_before: &[String]) -> Tags {
     let mut tags: Tags = observed
         .iter()
-        // Tags of AWS services cannot be written back; S3 keeps them by itself.
-        .filter(|(k, _)| !k.starts_with("aws:"))
         .filter(|(k, _)| desired.contains_key(*k) || !managed_before.contains(k))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
@@ -103,7 +98,7 @@ mod tests {
         let managed = ["old".to_owned(), "k".to_owned()];
         assert!(!satisfied(&observed, &desired, &managed));
         let now = merged(&observed, &desired, &managed);
-        assert_eq!(now, tags(&[("cost", "1"), ("k", "v")]));
+        assert_eq!(now, tags(&[("aws:cf", "s"), ("cost", "1"), ("k", "v")]));
         assert!(satisfied(&now, &desired, &managed));
     }
 }

@@ -15,8 +15,8 @@ use crate::domain::identity::kms_grant_name;
 use crate::domain::installation::Installation;
 use crate::domain::policy::Document;
 use crate::domain::time::{after, parse_instant};
-use crate::role::desired::{bucket_ref, open_grant};
-use crate::role::document::{carries, window_absent};
+use crate::role::desired::{bucket_ref, open_grant, window};
+use crate::role::document::{GrantInput, carries, window_absent};
 use crate::role::observed::ObservedGrant;
 use crate::role::state::{Problem, RoleState};
 
@@ -39,14 +39,16 @@ pub struct Facts<'a> {
     pub grant: &'a DecryptGrant,
     /// The SecureBucket that it names, if there is one.
     pub bucket: Option<&'a SecureBucket>,
+    /// Why it could not be read; then nothing is known of it, which ends nothing and gives nothing.
+    pub bucket_unreadable: Option<&'a str>,
     /// Uid of the ServiceAccount that it names, if there is one.
     pub service_account_uid: Option<&'a str>,
     /// State of the role as its writer last left it.
     pub role: Option<&'a RoleState>,
     /// What was looked up in AWS; `None` if it was not looked yet.
     pub looked: Option<&'a Looked>,
-    /// Another open grant of the same ServiceAccount on the same bucket with the same end shares this one's statement.
-    pub shares_window: bool,
+    /// Other open grants of the same role: what they let it read stays when this one ends.
+    pub others: &'a [GrantInput],
     /// AWS's clock.
     pub now: Timestamp,
     /// Local clock minus AWS's, if known.
@@ -132,7 +134,7 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
         return Step::Settled;
     }
     if status.ended.is_some() {
-        return remove(facts, status, deleting);
+        return remove(facts, status, deleting, install);
     }
     match status.expires_at.as_deref().and_then(parse_instant) {
         Some(expires_at) => run(facts, status, expires_at, install),
@@ -148,6 +150,9 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let grant = facts.grant;
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     let target = target(grant);
+    if let Some(why) = facts.bucket_unreadable {
+        return wait("WaitingForBucket", format!("SecureBucket {target} cannot be read: {why}"));
+    }
     let consenting = facts.bucket.filter(|b| grant_namespaces(b).iter().any(|n| n == namespace));
     let Some(bucket) = consenting else {
         if status.resolved.is_some() {
@@ -260,7 +265,7 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
         );
     }
     let (role_id, document) = match &looked.role {
-        Seen::Unreadable(e) => return wait("AccessDenied", e.to_string()),
+        Seen::Unreadable(e) => return wait(e.kind.reason(), e.to_string()),
         Seen::Absent if status.kms_grant.is_some() => {
             return end(EndReason::Revoked, "the role was removed outside the operator");
         }
@@ -277,11 +282,8 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
     };
     let Some(terms) = status.resolved.as_ref() else { return Step::Settled };
     let Some(named) = &status.kms_grant else {
-        if !document.is_some_and(|d| carries(d, &input)) {
-            return granting(facts);
-        }
-        if let Some(until) = propagating(facts, install) {
-            return propagation(until);
+        if let Some(wait) = unready(facts, terms, document, &input, install) {
+            return wait;
         }
         let name = kms_grant_name(&install.cluster, &input.uid, &terms.terms_hash, role_id);
         return Step::Name { name, role_id: role_id.clone() };
@@ -289,13 +291,39 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
     let ours = kms.iter().find(|g| g.name.as_deref() == Some(&named.name));
     match (&named.id, ours) {
         (None, Some(grant)) => Step::RecordIssued { id: grant.id.clone() },
-        (None, None) if !document.is_some_and(|d| carries(d, &input)) => granting(facts),
-        (None, None) => propagating(facts, install).map_or(Step::Issue, propagation),
+        (None, None) => unready(facts, terms, document, &input, install).unwrap_or(Step::Issue),
         (Some(_), None) => {
             end(EndReason::Revoked, "the KMS grant was removed outside the operator; it is not issued again")
         }
         (Some(_), Some(_)) => usable(facts, status),
     }
+}
+
+/// Why the KMS grant must not be issued yet, if anything: bucket and terms as they are now, the role's document, its propagation.
+fn unready(
+    facts: &Facts<'_>,
+    terms: &ResolvedTerms,
+    document: Option<&Document>,
+    input: &GrantInput,
+    install: &Installation,
+) -> Option<Step> {
+    let reference = facts.bucket.and_then(|b| bucket_ref(b, install));
+    if reference.as_ref() != Some(&input.bucket) || facts.bucket_unreadable.is_some() {
+        return Some(wait(
+            "WaitingForBucket",
+            format!("SecureBucket {}/{} is not what was resolved", terms.bucket_namespace, terms.bucket_name),
+        ));
+    }
+    if !document.is_some_and(|d| carries(d, input)) {
+        return Some(granting(facts));
+    }
+    // The writer's view says since when the document is as it is. Without one, or with one of another document, nothing is known of that.
+    let known = facts.role.is_some_and(|r| r.document.as_ref() == document);
+    let instant = install.timing.policy_propagation.is_zero() && install.timing.role_propagation.is_zero();
+    if !known && !instant {
+        return Some(granting(facts));
+    }
+    propagating(facts, install).map(propagation)
 }
 
 fn usable(facts: &Facts<'_>, status: &DecryptGrantStatus) -> Step {
@@ -340,6 +368,16 @@ fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp) -
     if grant.metadata.deletion_timestamp.is_some() {
         return Some(end(EndReason::HandedBack, "handed back by deletion"));
     }
+    match facts.service_account_uid {
+        None => return Some(end(EndReason::Revoked, "the ServiceAccount is gone")),
+        Some(uid) if uid != terms.service_account_uid => {
+            return Some(end(EndReason::Revoked, "the ServiceAccount was replaced"));
+        }
+        Some(_) => {}
+    }
+    if facts.bucket_unreadable.is_some() {
+        return None;
+    }
     let Some(bucket) = facts.bucket.filter(|b| b.metadata.uid.as_deref() == Some(&terms.bucket_uid)) else {
         return Some(end(EndReason::BucketGone, "the SecureBucket is gone"));
     };
@@ -355,22 +393,15 @@ fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp) -
     if separation_of_duties(bucket, namespace, &terms.service_account).is_some() {
         return Some(end(EndReason::Revoked, "the ServiceAccount holds a duty on this bucket now"));
     }
-    match facts.service_account_uid {
-        None => Some(end(EndReason::Revoked, "the ServiceAccount is gone")),
-        Some(uid) if uid != terms.service_account_uid => {
-            Some(end(EndReason::Revoked, "the ServiceAccount was replaced"))
-        }
-        Some(_) => None,
-    }
+    None
 }
 
 /// After the end: Allow out, KMS grant revoked, both read back, then the proof, then the finalizer.
-fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool) -> Step {
+fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, install: &Installation) -> Step {
     if status.removal.is_some() {
         return if deleting { Step::RemoveFinalizer } else { Step::Settled };
     }
-    let (Some(terms), Some(expires_at)) = (&status.resolved, status.expires_at.as_deref().and_then(parse_instant))
-    else {
+    let (Some(_), Some(expires_at)) = (&status.resolved, status.expires_at.as_deref().and_then(parse_instant)) else {
         return Step::RecordRemoval { evidence: "nothing was ever written to AWS".into() };
     };
     let Some(looked) = facts.looked else { return Step::Look };
@@ -378,7 +409,10 @@ fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool) -> Ste
         Seen::Absent => true,
         Seen::Unreadable(_) => false,
         Seen::Value((_, None)) => true,
-        Seen::Value((_, Some(d))) => facts.shares_window || window_absent(d, &terms.bucket_identity, expires_at),
+        // Terms that are not genuine never gave a window.
+        Seen::Value((_, Some(d))) => {
+            window(facts.grant, install).is_none_or(|(mine, _)| window_absent(d, &mine, facts.others))
+        }
     };
     let kms = match &looked.kms {
         Seen::Absent => &Vec::new(),
@@ -397,11 +431,24 @@ fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool) -> Ste
             Some(problem) => stalled_removal(problem.message),
             None => wait("Removing", "the statement is being taken out of the role's policy"),
         },
-        (_, true) if kms.is_empty() => {
-            Step::RecordRemoval { evidence: "KMS grant absent from ListGrants; role policy without statement".into() }
-        }
+        (_, true) if kms.is_empty() => match unanswered(status, install).filter(|until| facts.now < *until) {
+            Some(until) => Step::Wait {
+                problem: Problem::passing("Removing", "CreateGrant was never answered; the KMS grant may still appear"),
+                until: Some(until),
+            },
+            None => Step::RecordRemoval {
+                evidence: "KMS grant absent from ListGrants; role policy without statement".into(),
+            },
+        },
         _ => wait("Removing", "the KMS grant is being revoked"),
     }
+}
+
+/// Until when a KMS grant may still appear that was announced and never seen: one clean list proves nothing then.
+fn unanswered(status: &DecryptGrantStatus, install: &Installation) -> Option<Timestamp> {
+    status.kms_grant.as_ref().filter(|k| k.id.is_none())?;
+    let ended = parse_instant(&status.ended.as_ref()?.at)?;
+    Some(after(ended, SignedDuration::try_from(install.timing.evidence_wait).unwrap_or(SignedDuration::MAX)))
 }
 
 fn stalled_removal(message: String) -> Step {

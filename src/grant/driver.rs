@@ -22,6 +22,7 @@ use crate::reconcile::context::{Context, ObjectKey, failed};
 use crate::reconcile::outcome::{PassError, meaning};
 use crate::reconcile::queue::Next;
 use crate::role::desired::open_grant;
+use crate::role::document::GrantInput;
 use crate::role::state::RoleKey;
 
 /// Steps in one pass; a whole life has fewer.
@@ -61,6 +62,7 @@ struct Work<'a> {
     api: Api<DecryptGrant>,
     grant: DecryptGrant,
     bucket: Option<SecureBucket>,
+    bucket_unreadable: Option<String>,
     service_account_uid: Option<String>,
     looked: Option<Looked>,
 }
@@ -84,7 +86,13 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         }
     };
     let (bucket, service_account_uid) = tokio::join!(lookup, ctx.fresh_service_account_uid(&key.namespace, &account),);
-    let mut work = Work { ctx, api, grant, bucket: bucket?, service_account_uid: service_account_uid?, looked: None };
+    // A bucket that cannot be read keeps nothing from ending.
+    let (bucket, bucket_unreadable) = match bucket {
+        Ok(bucket) => (bucket, None),
+        Err(e) => (None, Some(e.to_string())),
+    };
+    let service_account_uid = service_account_uid?;
+    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None };
     for _ in 0..STEPS {
         let step = work.decide();
         if let Some(next) = work.perform(&step).await? {
@@ -97,13 +105,15 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
 impl Work<'_> {
     fn decide(&self) -> Step {
         let role = self.ctx.roles.get(&self.role_key());
+        let others = self.others();
         let facts = Facts {
             grant: &self.grant,
             bucket: self.bucket.as_ref(),
+            bucket_unreadable: self.bucket_unreadable.as_deref(),
             service_account_uid: self.service_account_uid.as_deref(),
             role: role.as_ref(),
             looked: self.looked.as_ref(),
-            shares_window: self.shares_window(),
+            others: &others,
             now: self.ctx.clock.aws_now(),
             skew: self.ctx.clock.skew(),
         };
@@ -117,21 +127,15 @@ impl Work<'_> {
         }
     }
 
-    /// Another open grant of the same role on the same bucket with the same end: the statement stays for its sake.
-    fn shares_window(&self) -> bool {
+    /// Other open grants of the same role.
+    fn others(&self) -> Vec<GrantInput> {
         let now = self.ctx.clock.aws_now();
-        let status = self.grant.status.as_ref();
-        let Some(expires_at) = status.and_then(|s| s.expires_at.as_deref()).and_then(parse_instant) else {
-            return false;
-        };
-        let identity = status.and_then(|s| s.resolved.as_ref()).map(|r| r.bucket_identity.clone());
         let key = self.role_key();
-        self.ctx.caches.grants.list_in(&key.namespace).iter().any(|other| {
-            other.spec.subject.service_account_ref.name == key.service_account
-                && other.metadata.uid != self.grant.metadata.uid
-                && open_grant(other, &self.ctx.install, now)
-                    .is_some_and(|(g, _)| g.expires_at == expires_at && Some(&g.bucket.identity) == identity.as_ref())
-        })
+        let all = self.ctx.caches.grants.list_in(&key.namespace);
+        let others = all.iter().filter(|g| {
+            g.spec.subject.service_account_ref.name == key.service_account && g.metadata.uid != self.grant.metadata.uid
+        });
+        others.filter_map(|g| open_grant(g, &self.ctx.install, now)).map(|(input, _)| input).collect()
     }
 
     /// Does one step. `Some` ends the pass.

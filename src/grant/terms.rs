@@ -77,28 +77,7 @@ pub fn resolve(
     let namespace = grant.metadata.namespace.clone().unwrap_or_default();
     let service_account = grant.spec.subject.service_account_ref.name.clone();
     let role_arn = install.role_arn(&namespace, &service_account);
-    let prefixes: Vec<String> = prefixes.iter().map(str::to_owned).collect();
-    let uid = grant.metadata.uid.clone().unwrap_or_default();
-    let seconds = duration.as_secs();
-    let joined = prefixes.join("\n");
-    let terms_hash = identity::hex(
-        &[
-            &uid,
-            &target.namespace,
-            &target.name,
-            bucket_uid,
-            &bucket.identity,
-            &bucket.bucket_arn,
-            &bucket.key_arn,
-            &service_account,
-            service_account_uid,
-            &role_arn,
-            &joined,
-            &seconds.to_string(),
-        ],
-        64,
-    );
-    ResolvedTerms {
+    let mut terms = ResolvedTerms {
         bucket_namespace: target.namespace,
         bucket_name: target.name,
         bucket_uid: bucket_uid.to_owned(),
@@ -108,8 +87,64 @@ pub fn resolve(
         service_account,
         service_account_uid: service_account_uid.to_owned(),
         role_arn,
+        prefixes: prefixes.iter().map(str::to_owned).collect(),
+        duration_seconds: duration.as_secs(),
+        terms_hash: String::new(),
+    };
+    terms.terms_hash = hash(grant, &terms);
+    terms
+}
+
+/// Digest of the terms and of the grant that they belong to.
+fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
+    // Exhaustive: a term that the digest forgets does not compile.
+    let ResolvedTerms {
+        bucket_namespace,
+        bucket_name,
+        bucket_uid,
+        bucket_identity,
+        bucket_arn,
+        key_arn,
+        service_account,
+        service_account_uid,
+        role_arn,
         prefixes,
-        duration_seconds: seconds,
-        terms_hash,
-    }
+        duration_seconds,
+        terms_hash: _,
+    } = terms;
+    let (uid, prefixes) = (grant.metadata.uid.clone().unwrap_or_default(), prefixes.join("\n"));
+    let seconds = duration_seconds.to_string();
+    identity::hex(
+        &[
+            &uid,
+            bucket_namespace,
+            bucket_name,
+            bucket_uid,
+            bucket_identity,
+            bucket_arn,
+            key_arn,
+            service_account,
+            service_account_uid,
+            role_arn,
+            &prefixes,
+            &seconds,
+        ],
+        64,
+    )
+}
+
+/// True if resolved terms say of subject, bucket name, prefixes and duration what the spec says, and carry their own digest.
+pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installation) -> bool {
+    let target = target(grant);
+    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+    let texts: Vec<&str> = grant.spec.prefixes.iter().map(|p| p.0.as_str()).collect();
+    let prefixes = Prefixes::parse(&texts).map(|p| p.iter().map(str::to_owned).collect::<Vec<_>>());
+    let seconds = parse_duration(&grant.spec.duration.0).map(|d| d.as_secs());
+    terms.bucket_namespace == target.namespace
+        && terms.bucket_name == target.name
+        && terms.service_account == grant.spec.subject.service_account_ref.name
+        && terms.role_arn == install.role_arn(namespace, &terms.service_account)
+        && Ok(&terms.prefixes) == prefixes.as_ref()
+        && Ok(terms.duration_seconds) == seconds
+        && terms.terms_hash == hash(grant, terms)
 }

@@ -26,10 +26,22 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// Short periods in the proportions of client-go, so that the cases read well.
+fn settings() -> Settings {
+    Settings { duration: seconds(15), renew_deadline: seconds(10), retry: seconds(2) }
+}
+
+#[test]
+fn an_aws_call_ends_before_another_may_lead() {
+    let Settings { duration, renew_deadline, retry } = Settings::default();
+    assert!(crate::aws::clients::OPERATION_TIMEOUT < duration - renew_deadline);
+    assert!(retry < renew_deadline && renew_deadline < duration);
+}
+
 #[test]
 fn the_verdict_depends_on_how_long_the_record_was_seen_unchanged() {
     use Verdict::{Acquire, Renew, Wait};
-    let settings = Settings::default();
+    let settings = settings();
     let table: &[(&str, Option<Record>, u64, Verdict)] = &[
         ("no lease", None, 0, Acquire),
         ("no spec", Some(Record::default()), 0, Acquire),
@@ -72,7 +84,7 @@ fn only_a_change_of_the_spec_starts_the_wait_again() {
 fn a_monotonic_clock_read_out_of_order_is_no_panic() {
     let now = Instant::now();
     let seen = Observation::update(None, &record("you", T1, Some(15)), now + seconds(5));
-    assert_eq!(evaluate("me", Some(&seen), now, Settings::default()), Verdict::Wait(seconds(15)));
+    assert_eq!(evaluate("me", Some(&seen), now, settings()), Verdict::Wait(seconds(15)));
 }
 
 #[test]
@@ -129,7 +141,7 @@ impl Store {
     }
 
     async fn acquire(&self, identity: &str) -> Lease {
-        acquire(self.client().0, "ns", "securebucket", identity, Settings::default()).await
+        acquire(self.client().0, "ns", "securebucket", identity, settings()).await
     }
 }
 
@@ -170,7 +182,7 @@ async fn a_leader_that_cannot_renew_gives_up_before_the_lease_is_over() {
     store.fail(true);
     let start = Instant::now();
     assert!(matches!(a.hold().await, LeaseLost::Expired(_)));
-    assert!(start.elapsed() <= Settings::default().renew_deadline, "{:?}", start.elapsed());
+    assert!(start.elapsed() <= settings().renew_deadline, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,9 +99,14 @@ impl Roles {
         lock(&self.obey).insert(key.clone());
     }
 
-    /// True, once, if that was asked.
+    /// True if that was asked and is not done yet.
     pub fn must_obey(&self, key: &RoleKey) -> bool {
-        lock(&self.obey).remove(key)
+        lock(&self.obey).contains(key)
+    }
+
+    /// It is done.
+    pub fn obeyed(&self, key: &RoleKey) {
+        lock(&self.obey).remove(key);
     }
 }
 

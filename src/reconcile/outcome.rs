@@ -38,7 +38,7 @@ pub fn meaning(kind: AwsErrorKind) -> Meaning {
 pub fn explain(error: &AwsError, install: &Installation) -> String {
     match error.kind {
         AwsErrorKind::AccessDenied => format!(
-            "AWS refuses {} on {} to {}: {}compare its policy, statement {}, with the output of `securebucket policy operator --cluster {} --account {}`; also a key or bucket policy, or an organization policy, may deny",
+            "AWS refuses {} on {} to {}: {}compare its policy, statement {}, with the output of `securebucket policy operator --cluster {} --account {} --region {}`; also a key or bucket policy, or an organization policy, may deny",
             error.call.action(),
             error.resource,
             install.operator_role,
@@ -46,6 +46,7 @@ pub fn explain(error: &AwsError, install: &Installation) -> String {
             sid(error.call.scope()),
             install.cluster,
             install.place.account,
+            install.place.region,
         ),
         AwsErrorKind::LimitExceeded => format!("a quota is used up: {error}; raise it in Service Quotas"),
         _ => error.to_string(),

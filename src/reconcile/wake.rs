@@ -1,6 +1,6 @@
 //! From watch events to passes: which change of which object concerns whom. An event without such a change wakes nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -22,12 +22,14 @@ pub struct Waker {
     queues: Queues,
     /// Last value of each projection, by kind, projection and object.
     seen: Arc<Mutex<BTreeMap<(&'static str, ObjectKey), Value>>>,
+    /// Roles that a SecureBucket concerned when they were last looked at.
+    roles: Arc<Mutex<BTreeMap<ObjectKey, BTreeSet<RoleKey>>>>,
 }
 
 impl Waker {
     /// For these queues.
     pub fn new(queues: Queues) -> Self {
-        Self { queues, seen: Arc::default() }
+        Self { queues, seen: Arc::default(), roles: Arc::default() }
     }
 
     /// True if the projection of the object differs from when it was last seen.
@@ -73,8 +75,11 @@ impl Waker {
         }
         let for_roles = json!([life, bucket.spec.access, status.provisioned_at, status.bucket_arn, status.key_arn]);
         if self.changed("bucket/roles", &key, for_roles) || gone {
-            for role in role_keys(bucket) {
-                self.queues.roles.add_now(role);
+            // Those of the version before as well: an entry may have gone before any status named it.
+            let now = role_keys(bucket);
+            let before = lock(&self.roles).insert(key.clone(), now.clone()).unwrap_or_default();
+            for role in now.union(&before) {
+                self.queues.roles.add_now(role.clone());
             }
         }
         let ready = [types::KEY, types::POLICY].map(|t| find(&status.conditions, t).map(|c| c.status.clone()));
@@ -86,6 +91,7 @@ impl Waker {
         }
         if gone {
             self.forget(&key, &["bucket", "bucket/roles", "bucket/grants"]);
+            lock(&self.roles).remove(&key);
         }
     }
 

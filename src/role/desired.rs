@@ -16,6 +16,7 @@ use crate::domain::policy::{Document, Statement};
 use crate::domain::prefix::Prefixes;
 use crate::domain::tags::{self, Tags};
 use crate::domain::time::parse_instant;
+use crate::grant::terms::genuine;
 
 /// What a role should be, apart from its document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +121,20 @@ pub fn bucket_ref(bucket: &SecureBucket, install: &Installation) -> Option<Bucke
 /// The grant as an open window and the ServiceAccount uid that it is bound to; `None` if its window is not open at `now`.
 pub fn open_grant(grant: &DecryptGrant, install: &Installation, now: Timestamp) -> Option<(GrantInput, String)> {
     let status = grant.status.as_ref()?;
-    let resolved = status.resolved.as_ref()?;
     let approved = is_true(&status.conditions, types::APPROVED) && !is_true(&status.conditions, types::DENIED);
+    let (window, uid) = window(grant, install)?;
+    let over = status.ended.is_some() || grant.metadata.deletion_timestamp.is_some() || now >= window.expires_at;
+    (approved && !over).then_some((window, uid))
+}
+
+/// The window of a grant, open or not; `None` before it was activated, or if status does not say what the spec says: then somebody else
+/// wrote it, and it gives nothing.
+pub fn window(grant: &DecryptGrant, install: &Installation) -> Option<(GrantInput, String)> {
+    let status = grant.status.as_ref()?;
+    let resolved = status.resolved.as_ref().filter(|r| genuine(grant, r, install))?;
     let expires_at = parse_instant(status.expires_at.as_deref()?)?;
     let activated_at = parse_instant(status.activated_at.as_deref()?)?;
-    if !approved || status.ended.is_some() || grant.metadata.deletion_timestamp.is_some() || now >= expires_at {
+    if expires_at.duration_since(activated_at).as_secs() > resolved.duration_seconds {
         return None;
     }
     let region = resolved.key_arn.split(':').nth(3)?;

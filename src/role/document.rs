@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::api::secure_bucket::Duty;
-use crate::domain::policy::{Document, Effect, Statement};
+use crate::domain::policy::{Document, Effect, Set, Statement};
 use crate::domain::prefix::Prefixes;
 use crate::domain::time::{format_instant, parse_instant};
 
@@ -96,7 +96,7 @@ pub struct Built {
 /// Builds the document. What is in force already is never left out; what is new enters only where there is room for it.
 pub fn build(inputs: &Inputs) -> Built {
     let fits = |duties: &[&DutyInput], grants: &[&GrantInput]| {
-        let size = Document::new(statements(duties, grants, &inputs.held)).certified().render().len();
+        let size = sealed(&Document::new(statements(duties, grants, &inputs.held)).certified()).render().len();
         size <= MAX_CHARACTERS - HEAD_ROOM
     };
     let mut left_out = BTreeSet::new();
@@ -120,6 +120,32 @@ pub fn build(inputs: &Inputs) -> Built {
         }
     }
     Built { statements: statements(&duties, &grants, &inputs.held), left_out }
+}
+
+/// The document as IAM takes it. `Id` is for resource-based policies only (IAM User Guide, reference_policies_elements_id), so here the
+/// certificate is the Sid of a statement that refuses what no workload may do anyway.
+pub fn sealed(document: &Document) -> Document {
+    let digest = document.id.as_deref().and_then(|id| id.strip_prefix("securebucket/"));
+    let mut statements = document.statements.clone();
+    statements.extend(digest.map(seal));
+    Document::new(statements)
+}
+
+/// The document as the rest of the operator knows it: with the certificate as its `Id`.
+pub fn unsealed(mut document: Document) -> Document {
+    let found =
+        document.statements.iter().position(|s| s.sid.strip_prefix(SEAL).is_some_and(|digest| *s == seal(digest)));
+    if let Some(position) = found {
+        let digest = document.statements.remove(position).sid;
+        document.id = digest.strip_prefix(SEAL).map(|digest| format!("securebucket/{digest}"));
+    }
+    document
+}
+
+const SEAL: &str = "Written";
+
+fn seal(digest: &str) -> Statement {
+    Statement::deny(format!("{SEAL}{digest}")).actions(["s3:DeleteBucket"]).resources(["*"])
 }
 
 /// True if the document has the duty on this bucket.
@@ -269,7 +295,7 @@ pub fn held_denies(document: &Document) -> Vec<HeldDeny> {
         .filter_map(|s| {
             let identity = s.sid.strip_prefix(END).filter(|i| i.len() == 16)?;
             let from = parse_instant(s.condition("DateGreaterThanEquals", "aws:CurrentTime")?)?;
-            let crate::domain::policy::Set::Only(resources) = &s.resources else { return None };
+            let Set::Only(resources) = &s.resources else { return None };
             let bucket_arn = resources.iter().find(|r| !r.ends_with("/*"))?.clone();
             Some(HeldDeny { identity: identity.to_owned(), bucket_arn, from })
         })
@@ -284,8 +310,8 @@ pub fn carries(document: &Document, grant: &GrantInput) -> bool {
     let allows = document.statements.iter().any(|s| {
         s.effect == Effect::Allow
             && s.condition("DateLessThan", "aws:CurrentTime") == Some(&until)
-            && matches!(&s.resources, crate::domain::policy::Set::Only(r) if wanted.iter().all(|w| covered(r, w)))
-            && matches!(&s.actions, crate::domain::policy::Set::Only(a) if a.contains("s3:GetObject"))
+            && matches!(&s.resources, Set::Only(r) if wanted.iter().all(|w| covered(r, w)))
+            && matches!(&s.actions, Set::Only(a) if a.contains("s3:GetObject"))
     });
     let denies = held_denies(document).iter().any(|d| {
         d.identity == grant.bucket.identity && d.bucket_arn == grant.bucket.bucket_arn && d.from >= grant.expires_at
@@ -298,8 +324,22 @@ fn covered(resources: &BTreeSet<String>, wanted: &str) -> bool {
     resources.iter().any(|r| r.strip_suffix('*').is_some_and(|have| stem.starts_with(have)))
 }
 
-/// True if the document lets nobody read the bucket by a window that ends at `end`.
-pub fn window_absent(document: &Document, identity: &str, end: Timestamp) -> bool {
-    let tail = format!("{identity}t{:x}", end.as_second());
-    !document.statements.iter().any(|s| s.effect == Effect::Allow && s.sid.ends_with(&tail))
+/// True if no window in the document covers what this grant may read, apart from windows that `others`, open grants of the same role, have.
+pub fn window_absent(document: &Document, grant: &GrantInput, others: &[GrantInput]) -> bool {
+    let expected = statements(&[], &others.iter().collect::<Vec<_>>(), &[]);
+    let mine = grant.prefixes.object_arns(&grant.bucket.bucket_arn);
+    let tail = format!("{}t{:x}", grant.bucket.identity, grant.expires_at.as_second());
+    !document.statements.iter().any(|s| {
+        let theirs = expected.iter().any(|e| e.same_as(s));
+        let overlaps = match &s.resources {
+            Set::Only(have) => have.iter().any(|h| mine.iter().any(|m| overlap(h, m))),
+            Set::AllBut(_) | Set::Absent => true,
+        };
+        s.effect == Effect::Allow && !theirs && s.sid.ends_with(&tail) && (overlaps || s.sid.starts_with("List"))
+    })
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    let (a, b) = (a.strip_suffix('*').unwrap_or(a), b.strip_suffix('*').unwrap_or(b));
+    a.starts_with(b) || b.starts_with(a)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
@@ -20,14 +20,19 @@ use super::state::{Problem, RoleKey, RoleState};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
+use crate::domain::time::after;
 use crate::k8s::events::Reason;
 use crate::k8s::{REQUEST_TIMEOUT, within};
+use crate::reconcile::backoff::Class;
 use crate::reconcile::context::{Context, ObjectKey, failed, lock};
 use crate::reconcile::outcome::{PassError, explain, meaning};
 use crate::reconcile::queue::Next;
 
 /// Rounds of observe and execute in one pass.
 const ROUNDS: usize = 3;
+
+/// When to look again at a Deny that something still holds.
+const RELOOK: SignedDuration = SignedDuration::from_secs(15);
 
 /// Objects of the role's namespace.
 struct Objects {
@@ -173,7 +178,11 @@ async fn evidence(
                 released.insert(deny.identity);
             }
             Evidence::CleanUntil(until) => wake = Some(wake.map_or(until, |w| w.min(until))),
-            Evidence::Held => {}
+            // Something is left: looked at again soon, not at the next drift check.
+            Evidence::Held => {
+                let soon = after(now, RELOOK);
+                wake = Some(wake.map_or(soon, |w| w.min(soon)));
+            }
         }
     }
     (released, wake)
@@ -187,8 +196,20 @@ async fn execute(
     objects: &Objects,
 ) -> Result<(), PassError> {
     let iam = ctx.aws.iam();
+    let mut failure = None;
     for action in &plan.actions {
-        one(&iam, desired, action).await?;
+        // What failed keeps nothing else from being taken away, but it keeps access from being given.
+        if failure.is_some() && plan.widens && matches!(action, Action::PutDocument { .. }) {
+            continue;
+        }
+        if let Err(error) = one(&iam, desired, action).await {
+            tracing::warn!(role = %key, action = %action, %error, "failed");
+            failure = failure.or(Some(error));
+            if matches!(action, Action::Create { .. } | Action::DeleteDocument) {
+                break;
+            }
+            continue;
+        }
         tracing::info!(role = %key, action = %action, "done");
         let reason = match action {
             Action::Create { .. } => Reason::RoleCreated,
@@ -199,7 +220,7 @@ async fn execute(
             ctx.event(bucket.as_ref(), reason, &format!("{action}"), format!("{action}: {}", desired.arn));
         }
     }
-    Ok(())
+    failure.map_or(Ok(()), |e| Err(e.into()))
 }
 
 async fn one(iam: &Iam, desired: &DesiredRole, action: &Action) -> Result<(), AwsError> {
@@ -259,10 +280,18 @@ fn settle(ctx: &Context, key: &RoleKey, objects: &Objects, drawn: &Drawn, observ
     let unreadable = plan.unreadable.first();
     let problem = plan.problem.clone().or_else(|| unreadable.map(|e| problem_of(ctx, e)));
     let in_force = problem.is_none() && plan.actions.is_empty();
+    // After several rounds AWS still shows what was there before: its reads lag behind.
+    let lagging = || Problem::passing("Progressing", "AWS does not show the change yet");
+    let problem = problem.or_else(|| (!plan.actions.is_empty()).then(lagging));
     publish(ctx, key, state(ctx, key, drawn, observed, problem));
     if let Some(error) = unreadable {
         return Next::Failed(ctx.role_backoff.failed(key, meaning(error.kind).class));
     }
+    if !plan.actions.is_empty() {
+        lock(&ctx.quiet).remove(key);
+        return Next::Failed(ctx.role_backoff.failed(key, Class::Conflict));
+    }
+    ctx.roles.obeyed(key);
     ctx.role_backoff.reset(key);
     let mut next = ctx.drift_check(&key.to_string());
     let ends = inputs.grants.iter().map(|g| g.expires_at);

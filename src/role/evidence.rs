@@ -11,8 +11,12 @@ use crate::aws::kms::Kms;
 use crate::domain::identity::{key_alias, kms_grant_prefix};
 use crate::domain::tags;
 use crate::domain::time::after;
+use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::context::{Context, lock};
 use jiff::{SignedDuration, Timestamp};
+use kube::Api;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 
 /// Since when `ListGrants` has been clean, by role and bucket identity. In memory only: after a restart the wait begins anew.
 #[derive(Default)]
@@ -65,28 +69,19 @@ impl CleanSince {
         role_id: &str,
         grants: &[std::sync::Arc<DecryptGrant>],
     ) -> Evidence {
-        // A grant that has not proved its removal yet looks after its KMS grant itself.
-        let answering = grants.iter().any(|g| {
-            g.spec.subject.service_account_ref.name == key.service_account
-                && g.status.as_ref().is_some_and(|s| {
-                    s.removal.is_none()
-                        && s.resolved.as_ref().is_some_and(|r| r.bucket_identity == deny.identity)
-                        && s.expires_at.is_some()
-                })
-        });
-        if answering {
+        if grants.iter().any(|g| answers(g, key, deny)) {
             return Evidence::Held;
         }
         let (place, key_arn) = match self.key_of(ctx, deny).await {
             Seen::Value(found) => found,
-            // No key, no grants.
-            Seen::Absent => return Evidence::Released,
+            // No key, no grants; but a key that is not found may only be hidden, so it is waited out as well.
+            Seen::Absent => return Evidence::CleanUntil(Timestamp::MIN),
             Seen::Unreadable(_) => return Evidence::Held,
         };
         let kms = ctx.aws.kms(&place);
         let listed = match kms.list_grants(&key_arn).await {
             Ok(listed) => listed,
-            Err(e) if e.kind == AwsErrorKind::NotFound => return Evidence::Released,
+            Err(e) if e.kind == AwsErrorKind::NotFound => return Evidence::CleanUntil(Timestamp::MIN),
             Err(e) => {
                 tracing::warn!(role = %key, error = %e, "grants cannot be listed; the Deny stays");
                 return Evidence::Held;
@@ -94,18 +89,21 @@ impl CleanSince {
         };
         let arn = ctx.install.role_arn(&key.namespace, &key.service_account);
         let prefix = kms_grant_prefix(&ctx.install.cluster);
-        let mut left = false;
-        for grant in listed.iter().filter(|g| g.grantee == arn || g.grantee == role_id) {
-            left = true;
-            // No DecryptGrant answers for it: its object is gone, or had proved its removal before the list showed this one.
-            if grant.name.as_deref().is_some_and(|n| n.starts_with(&prefix)) {
+        let left: Vec<_> = listed.into_iter().filter(|g| g.grantee == arn || g.grantee == role_id).collect();
+        if left.is_empty() {
+            return Evidence::CleanUntil(Timestamp::MIN);
+        }
+        let ours = left.iter().filter(|g| g.name.as_deref().is_some_and(|n| n.starts_with(&prefix)));
+        if nobody_answers(ctx, key, deny).await {
+            for grant in ours {
+                // Its object is gone, or had proved its removal before the list showed this one.
                 tracing::warn!(role = %key, grant = %grant.id, "revoking a KMS grant that no DecryptGrant answers for");
                 if let Err(e) = kms.revoke_grant(&key_arn, &grant.id).await {
                     tracing::warn!(role = %key, error = %e, "not revoked");
                 }
             }
         }
-        if left { Evidence::Held } else { Evidence::CleanUntil(Timestamp::MIN) }
+        Evidence::Held
     }
 
     /// The key of the bucket: from its SecureBucket, or by alias when that is gone.
@@ -159,5 +157,26 @@ impl CleanSince {
             }
         }
         Seen::Absent
+    }
+}
+
+/// True if this grant has a window on the bucket and has not proved its removal yet: then it looks after its KMS grant itself.
+fn answers(grant: &DecryptGrant, key: &RoleKey, deny: &HeldDeny) -> bool {
+    let Some(status) = &grant.status else { return false };
+    grant.spec.subject.service_account_ref.name == key.service_account
+        && status.removal.is_none()
+        && status.expires_at.is_some()
+        && status.resolved.as_ref().is_some_and(|r| r.bucket_identity == deny.identity)
+}
+
+/// Asks the API server, because a revoked grant is not issued again: true if every DecryptGrant can be read, and none answers.
+async fn nobody_answers(ctx: &Context, key: &RoleKey, deny: &HeldDeny) -> bool {
+    let api: Api<DeserializeGuard<DecryptGrant>> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    match within(REQUEST_TIMEOUT, api.list(&ListParams::default())).await {
+        Ok(all) => all.items.iter().all(|g| g.0.as_ref().is_ok_and(|g| !answers(g, key, deny))),
+        Err(e) => {
+            tracing::warn!(role = %key, error = %e, "DecryptGrants cannot be listed; nothing is revoked");
+            false
+        }
     }
 }

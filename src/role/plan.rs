@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::desired::DesiredRole;
+use super::document::{MAX_CHARACTERS, sealed};
 use super::observed::{ForeignPolicy, ObservedRole};
 use super::state::Problem;
 use crate::aws::error::{AwsError, Seen};
-use crate::domain::drift::merge;
+use crate::domain::drift::{KEPT, merge};
 use crate::domain::policy::{Document, Effect, Statement};
 use crate::domain::tags::{self, Tags};
 
@@ -109,7 +110,8 @@ pub fn plan(
         }
         Seen::Value(role) => role,
     };
-    if role.head.arn != desired.arn || !marked(&role.head.tags, &desired.tags) {
+    let mark = mark(&role.head.tags, &desired.tags);
+    if role.head.arn != desired.arn || mark == Mark::Another {
         let message = format!(
             "role {} exists and is not ours; rename or remove it, or use another ServiceAccount",
             role.head.arn
@@ -117,12 +119,34 @@ pub fn plan(
         plan.problem = Some(Problem::stalled("RoleNameTaken", message));
         return plan;
     }
-    plan_head(&mut plan, desired, role, obey);
-    let lifted = plan_foreign(&mut plan, &role.foreign, obey);
-    plan_document(&mut plan, statements, &lifted, role, obey);
+    // Without our marks the role is narrowed, never widened: what gives access needs the mark, what takes it away needs the ARN.
+    let given: Vec<Statement>;
+    let statements = if mark == Mark::Gone && !obey {
+        plan.restricted.push(
+            "the owner marks are gone from the role; annotate securebucket.io/reconcile-at to put them back".into(),
+        );
+        given = statements.iter().filter(|s| s.effect == Effect::Deny || has(role, s)).cloned().collect();
+        &given
+    } else {
+        if mark == Mark::Gone {
+            plan.actions.push(Action::Tag);
+        }
+        statements
+    };
+    let mut foreign = Vec::new();
+    let lifted = plan_foreign(&mut plan, &mut foreign, &role.foreign, obey);
+    let document = plan_document(&mut plan, statements, &lifted, role, obey);
+    let (early, late) = if lifted.is_empty() { (None, document) } else { (document, None) };
+    // The boundary is first: without it IAM refuses us every other change of the role. Denies of policies that go are in ours before they go.
+    plan_boundary(&mut plan, desired, role);
+    plan.actions.extend(early);
+    plan_trust(&mut plan, desired, role, obey);
+    plan.actions.extend(foreign);
+    plan.actions.extend(late);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
     if !needed && clean {
-        plan.actions.retain(|a| matches!(a, Action::DeleteForeign { .. } | Action::Detach { .. }));
+        plan.actions
+            .retain(|a| matches!(a, Action::PutBoundary | Action::DeleteForeign { .. } | Action::Detach { .. }));
         if role.document.value().is_some() {
             plan.actions.push(Action::DeleteDocument);
         }
@@ -131,13 +155,40 @@ pub fn plan(
     plan
 }
 
-fn marked(seen: &Tags, desired: &Tags) -> bool {
-    [tags::CLUSTER, tags::NAMESPACE, tags::SERVICE_ACCOUNT]
-        .iter()
-        .all(|k| seen.get(*k).is_some() && seen.get(*k) == desired.get(*k))
+fn has(role: &ObservedRole, statement: &Statement) -> bool {
+    role.document.value().is_some_and(|d| d.statements.iter().any(|s| s.same_as(statement)))
 }
 
-fn plan_head(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey: bool) {
+/// Whose a role under our ARN is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Ours,
+    /// Somebody stripped marks.
+    Gone,
+    /// Somebody else's marks.
+    Another,
+}
+
+fn mark(seen: &Tags, desired: &Tags) -> Mark {
+    let keys = [tags::CLUSTER, tags::NAMESPACE, tags::SERVICE_ACCOUNT];
+    let present: Vec<&&str> = keys.iter().filter(|k| seen.contains_key(**k)).collect();
+    if present.iter().any(|k| seen.get(**k) != desired.get(**k)) {
+        Mark::Another
+    } else if present.len() == keys.len() {
+        Mark::Ours
+    } else {
+        Mark::Gone
+    }
+}
+
+fn plan_boundary(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole) {
+    if role.head.boundary.as_ref() != Some(&desired.boundary) {
+        plan.drift.push("the permissions boundary is missing or another".into());
+        plan.actions.push(Action::PutBoundary);
+    }
+}
+
+fn plan_trust(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey: bool) {
     let trust = merge(&desired.trust, Some(&role.head.trust), obey);
     if !trust.loosened.is_empty() {
         plan.drift.push(format!("trust policy: {}", trust.loosened.join(", ")));
@@ -148,14 +199,10 @@ fn plan_head(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey: 
     if let Some(trust) = trust.write {
         plan.actions.push(Action::PutTrust { trust });
     }
-    if role.head.boundary.as_ref() != Some(&desired.boundary) {
-        plan.drift.push("the permissions boundary is missing or another".into());
-        plan.actions.push(Action::PutBoundary);
-    }
 }
 
 /// Policies that are not ours: those that only deny stay, the others go. Denies of those that go are carried over, and returned.
-fn plan_foreign(plan: &mut Plan, foreign: &[ForeignPolicy], obey: bool) -> Vec<Statement> {
+fn plan_foreign(plan: &mut Plan, actions: &mut Vec<Action>, foreign: &[ForeignPolicy], obey: bool) -> Vec<Statement> {
     let mut lifted = Vec::new();
     for policy in foreign {
         match &policy.document {
@@ -172,7 +219,7 @@ fn plan_foreign(plan: &mut Plan, foreign: &[ForeignPolicy], obey: bool) -> Vec<S
                 }
                 plan.drift.push(format!("foreign policy {}", policy.name));
                 let name = policy.name.clone();
-                plan.actions.push(if policy.attached {
+                actions.push(if policy.attached {
                     Action::Detach { arn: name }
                 } else {
                     Action::DeleteForeign { name }
@@ -183,11 +230,18 @@ fn plan_foreign(plan: &mut Plan, foreign: &[ForeignPolicy], obey: bool) -> Vec<S
     lifted
 }
 
-fn plan_document(plan: &mut Plan, statements: &[Statement], lifted: &[Statement], role: &ObservedRole, obey: bool) {
+/// The write that makes our document right, if one is needed.
+fn plan_document(
+    plan: &mut Plan,
+    statements: &[Statement],
+    lifted: &[Statement],
+    role: &ObservedRole,
+    obey: bool,
+) -> Option<Action> {
     let seen = match &role.document {
         Seen::Unreadable(e) => {
             plan.unreadable.push(e.clone());
-            return;
+            return None;
         }
         seen => seen.value(),
     };
@@ -204,16 +258,33 @@ fn plan_document(plan: &mut Plan, statements: &[Statement], lifted: &[Statement]
     for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the role's policy", kept.sid));
     }
-    match merged.write {
-        Some(document) if document.statements.is_empty() => plan.actions.insert(0, Action::DeleteDocument),
-        Some(document) => {
-            let had = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s)));
-            plan.widens = document.statements.iter().any(|s| s.effect == Effect::Allow && !had(s));
-            let narrows_first = !lifted.is_empty();
-            let action = Action::PutDocument { document };
-            // Lifted Denies must be in ours before the policy that had them goes; otherwise the document comes last.
-            if narrows_first { plan.actions.insert(0, action) } else { plan.actions.push(action) }
-        }
-        None => {}
+    let written = merged.write?;
+    if written.statements.is_empty() {
+        return Some(Action::DeleteDocument);
     }
+    let document = within_limit(written);
+    if seen.is_some_and(|s| s.same_as(&document)) {
+        return None;
+    }
+    let had = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s)));
+    plan.widens = document.statements.iter().any(|s| s.effect == Effect::Allow && !had(s));
+    Some(Action::PutDocument { document })
+}
+
+/// The document, or what is left of it where foreign Denies have made it too long for IAM: first the names of those Denies go, then all that
+/// gives access, and at last everything is refused. Taking access away always fits.
+fn within_limit(document: Document) -> Document {
+    let fits = |d: &Document| sealed(d).render().len() <= MAX_CHARACTERS;
+    if fits(&document) {
+        return document;
+    }
+    let nameless = document.statements.iter().map(|s| {
+        let foreign = s.sid.starts_with(KEPT);
+        Statement { sid: if foreign { String::new() } else { s.sid.clone() }, ..s.clone() }
+    });
+    let nameless = Document::new(nameless.collect()).certified();
+    let denies = nameless.statements.iter().filter(|s| s.effect == Effect::Deny).cloned().collect();
+    let denies = Document::new(denies).certified();
+    let nothing = Document::new(vec![Statement::deny("TooManyForeignDenies").actions(["*"]).resources(["*"])]);
+    [nameless, denies].into_iter().find(|d| fits(d)).unwrap_or_else(|| nothing.certified())
 }

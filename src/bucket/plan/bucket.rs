@@ -1,216 +1,203 @@
 //! The plan for the bucket and its facets.
 
-use super::{KeyForBucket, Plan, Sections, Situation, drift_if, note_policy, owner_of};
+use super::{Draft, KeyForBucket};
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::bucket::action::{Action, Facet};
-use crate::bucket::desired::Desired;
-use crate::bucket::observed::{Encryption, Observed, ObservedBucket, PublicAccessBlock};
+use crate::bucket::observed::{Encryption, ObservedBucket, PublicAccessBlock};
 use crate::bucket::policies::bucket_policy;
-use crate::domain::drift::merge;
-use crate::domain::installation::Installation;
-use crate::domain::policy::Document;
+use crate::domain::drift::{merge, stages};
+use crate::domain::policy::{Document, Statement};
 use crate::domain::tags::{self, Owner, Tags};
 
-pub(super) fn plan_bucket(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    observed: &Observed,
-    situation: &Situation,
-    install: &Installation,
-    key: &KeyForBucket,
-) {
-    let name = &desired.names.bucket;
-    let bucket = match &observed.bucket {
-        Seen::Value(bucket) => bucket,
-        Seen::Unreadable(e)
-            if !situation.bound && matches!(e.kind, AwsErrorKind::AccessDenied | AwsErrorKind::NameTaken) =>
-        {
-            plan.block("BucketNameTaken", format!("spec.bucketName: {name} exists and is not readable by the operator: it belongs to another account, or its policy refuses us. Choose another bucketName"));
-            return;
-        }
-        Seen::Unreadable(e) => {
-            plan.unreadable.push((Facet::Bucket, e.clone()));
-            return;
-        }
-        Seen::Absent if situation.bound && !situation.obey => {
-            plan.block("BucketGone", format!("bucket {name} was deleted outside the operator. To make an empty one under the name, annotate this object with securebucket.io/reconcile-at"));
-            return;
-        }
-        Seen::Absent => {
-            if !matches!(key, KeyForBucket::None) && !situation.releasing {
-                create_bucket(sections, desired, install, key);
+impl Draft<'_> {
+    pub(super) fn bucket(&mut self, seen: &Seen<ObservedBucket>, key: &KeyForBucket) {
+        let name = &self.desired.names.bucket;
+        let bound = self.situation.bound;
+        let bucket = match seen {
+            Seen::Value(bucket) => bucket,
+            Seen::Unreadable(e) if !bound && e.kind == AwsErrorKind::NameTaken => {
+                self.plan.block(
+                    "BucketNameTaken",
+                    format!(
+                        "spec.bucketName: {name}: {}; use that region, if the bucket is yours, or another bucketName",
+                        e.message
+                    ),
+                );
+                return;
             }
+            // S3 answers 403 for a bucket of another account, and for one that is not there if s3:ListBucket is missing.
+            Seen::Unreadable(e) if !bound && e.kind == AwsErrorKind::AccessDenied => {
+                self.plan.block("BucketNameTaken", format!("spec.bucketName: AWS refuses s3:ListBucket on {name}: it belongs to another account, or its policy refuses us, or the operator's policy lacks statement Buckets of `securebucket policy operator`. Choose another bucketName, or repair the policy"));
+                return;
+            }
+            Seen::Unreadable(e) => {
+                self.plan.unreadable.push((Facet::Bucket, e.clone()));
+                return;
+            }
+            Seen::Absent if bound && !self.situation.obey => {
+                self.plan.block("BucketGone", format!("bucket {name} was deleted outside the operator. To make an empty one under the name, annotate this object with securebucket.io/reconcile-at"));
+                return;
+            }
+            Seen::Absent => {
+                if matches!(key, KeyForBucket::Arn(_) | KeyForBucket::Planned) && !self.situation.releasing {
+                    self.create_bucket(key);
+                }
+                return;
+            }
+        };
+        let none = Tags::new();
+        let seen_tags = self.plan.read(Facet::BucketTags, &bucket.tags).map(|t| t.unwrap_or(&none));
+        let owner = seen_tags.map(|t| self.owner(t));
+        if !self.bucket_is_ours(bucket, owner.as_ref()) {
             return;
         }
-    };
-    if bucket.region != desired.names.place.region {
-        plan.block(
-            "BucketNameTaken",
-            format!(
-                "spec.region: bucket {name} exists in {}, not in {}; use that region or another bucketName",
-                bucket.region, desired.names.place.region
+        self.plan.owns_bucket = true;
+        self.exposure(bucket);
+        self.key_dependent(bucket, owner.as_ref(), key);
+        self.settings(bucket);
+        if let (Some(seen), Some(owner)) = (seen_tags, owner) {
+            self.bucket_tags(seen, &owner);
+        }
+    }
+
+    /// False if the bucket must not be touched. Without readable tags only a bound bucket is taken for ours.
+    fn bucket_is_ours(&mut self, bucket: &ObservedBucket, owner: Option<&Owner>) -> bool {
+        let names = &self.desired.names;
+        let (name, region) = (&names.bucket, &names.place.region);
+        let bound = self.situation.bound;
+        let message = match owner {
+            _ if bucket.region != *region => format!(
+                "spec.region: bucket {name} exists in {}, not in {region}; use that region or another bucketName",
+                bucket.region
             ),
-        );
-        return;
+            Some(Owner::Another(who)) => {
+                format!("spec.bucketName: {name} belongs to {who}; choose another bucketName")
+            }
+            Some(Owner::Unmarked) if !bound => format!(
+                "spec.bucketName: {name} exists in this account without our mark and is not taken over; choose another bucketName"
+            ),
+            None => return bound,
+            Some(Owner::Ours | Owner::Returning | Owner::Unmarked) => return true,
+        };
+        self.plan.block("BucketNameTaken", message);
+        false
     }
-    let owner = plan.read(Facet::BucketTags, &bucket.tags);
-    let owner = owner.map(|seen| owner_of(seen.unwrap_or(&Tags::new()), desired, install));
-    match &owner {
-        Some(Owner::Another(who)) => {
-            plan.block(
-                "BucketNameTaken",
-                format!("spec.bucketName: {name} belongs to {who}; choose another bucketName"),
+
+    /// The policy comes before the encryption: nothing is stored under the key until the Denies are there.
+    fn create_bucket(&mut self, key: &KeyForBucket) {
+        let desired = self.desired;
+        let policy = match key {
+            KeyForBucket::Arn(arn) => Some(Document::new(self.declared_bucket_policy(arn)).certified()),
+            _ => None,
+        };
+        self.create.push(Action::CreateBucket { tags: desired.tags.clone() });
+        self.configure.extend([
+            Action::BlockPublicAccess,
+            Action::PutBucketPolicy { policy },
+            Action::PutEncryption { rule: self.encryption_rule(key) },
+        ]);
+        if desired.versioning == "Enabled" {
+            self.configure.push(Action::PutVersioning { status: "Enabled" });
+        }
+        self.configure.push(Action::PutLifecycle { rules: desired.lifecycle.clone() });
+    }
+
+    fn declared_bucket_policy(&self, key_arn: &str) -> Vec<Statement> {
+        bucket_policy(self.install, &self.desired.names.bucket_arn(), key_arn, &self.desired.duties)
+    }
+
+    fn encryption_rule(&self, key: &KeyForBucket) -> Encryption {
+        let key = match key {
+            KeyForBucket::Arn(arn) | KeyForBucket::Gone(arn) => Some(arn.clone()),
+            KeyForBucket::Planned | KeyForBucket::None => None,
+        };
+        Encryption { algorithm: "aws:kms".into(), key, bucket_key: self.desired.bucket_key, sse_c_blocked: true }
+    }
+
+    fn exposure(&mut self, bucket: &ObservedBucket) {
+        if let Some(seen) = self.plan.read(Facet::PublicAccessBlock, &bucket.public_access_block)
+            && seen != Some(&PublicAccessBlock::ALL)
+        {
+            self.drifted(Facet::PublicAccessBlock, "not all four switches are on");
+            self.restrict.push(Action::BlockPublicAccess);
+        }
+        if let Some(seen) = self.plan.read(Facet::Ownership, &bucket.ownership)
+            && seen.map(String::as_str) != Some("BucketOwnerEnforced")
+        {
+            self.drifted(Facet::Ownership, "ACLs are in force");
+            self.restrict.push(Action::EnforceOwnership);
+        }
+    }
+
+    /// Policy and encryption name the key. While one is only planned they wait for the next round, when it can be named.
+    fn key_dependent(&mut self, bucket: &ObservedBucket, owner: Option<&Owner>, key: &KeyForBucket) {
+        let seen_policy = self.plan.read(Facet::BucketPolicy, &bucket.policy);
+        let seen_encryption = self.plan.read(Facet::Encryption, &bucket.encryption);
+        let (KeyForBucket::Arn(arn) | KeyForBucket::Gone(arn)) = key else { return };
+        if let Some(seen) = seen_policy {
+            let merged = merge(&self.declared_bucket_policy(arn), seen, self.situation.obey);
+            self.note_policy(Facet::BucketPolicy, &merged);
+            if seen.is_none() {
+                self.drifted(Facet::BucketPolicy, "there is no bucket policy");
+            }
+            if let Some(target) = merged.write {
+                let at_once = target.statements.clone();
+                let staged = stages(seen, &at_once, target);
+                let put = |policy| Action::PutBucketPolicy { policy: Some(policy) };
+                self.restrict.extend(staged.first.map(put));
+                if self.may_widen(owner) {
+                    self.widen.extend(staged.last.map(put));
+                }
+            }
+        }
+        if let Some(seen) = seen_encryption {
+            let rule = self.encryption_rule(key);
+            if seen != Some(&rule) {
+                if seen.is_some_and(|s| Encryption { bucket_key: rule.bucket_key, ..s.clone() } == rule) {
+                    self.drifted_from_spec(Facet::Encryption, "default encryption differs");
+                } else {
+                    self.drifted(Facet::Encryption, "default encryption differs");
+                }
+                self.configure.push(Action::PutEncryption { rule });
+            }
+        }
+    }
+
+    fn settings(&mut self, bucket: &ObservedBucket) {
+        let desired = self.desired;
+        if let Some(seen) = self.plan.read(Facet::Versioning, &bucket.versioning) {
+            let seen = seen.map_or("Suspended", String::as_str);
+            if seen != desired.versioning {
+                self.drifted_from_spec(Facet::Versioning, format!("versioning is {seen}"));
+                self.configure.push(Action::PutVersioning { status: desired.versioning });
+            }
+        }
+        if let Some(seen) = self.plan.read(Facet::Lifecycle, &bucket.lifecycle) {
+            let mut seen = seen.cloned().unwrap_or_default();
+            seen.sort();
+            if seen != desired.lifecycle {
+                let names = seen.iter().map(|r| r.id.as_str()).collect::<Vec<_>>().join(", ");
+                self.drifted(Facet::Lifecycle, format!("rules are [{names}]"));
+                self.configure.push(Action::PutLifecycle { rules: desired.lifecycle.clone() });
+            }
+        }
+    }
+
+    fn bucket_tags(&mut self, seen: &Tags, owner: &Owner) {
+        let desired = self.desired;
+        if *owner == Owner::Unmarked && !self.situation.obey {
+            self.plan.restrict(
+                Facet::BucketTags,
+                "the owner marks are gone from the bucket; annotate securebucket.io/reconcile-at to put them back",
             );
             return;
         }
-        Some(Owner::Unmarked) if !situation.bound => {
-            plan.block("BucketNameTaken", format!("spec.bucketName: {name} exists in this account without our mark and is not taken over; choose another bucketName"));
-            return;
+        if !tags::satisfied(seen, &desired.tags, &desired.tags_before) {
+            if *owner != Owner::Returning {
+                self.drifted_from_spec(Facet::BucketTags, "tags differ");
+            }
+            let tags = tags::merged(seen, &desired.tags, &desired.tags_before);
+            self.configure.push(Action::PutBucketTags { tags });
         }
-        None if !situation.bound => return,
-        _ => {}
-    }
-    plan_bucket_facets(plan, sections, desired, bucket, situation, install, key);
-    plan_bucket_tags(plan, sections, desired, bucket, owner.as_ref(), situation);
-}
-
-fn create_bucket(sections: &mut Sections, desired: &Desired, install: &Installation, key: &KeyForBucket) {
-    let policy = match key {
-        KeyForBucket::Arn(arn) => {
-            let statements = bucket_policy(install, &desired.names.bucket_arn(), arn, &desired.duties);
-            Some(Document::new(statements).certified())
-        }
-        _ => None,
-    };
-    sections.create.push(Action::CreateBucket { tags: desired.tags.clone() });
-    sections.configure.extend([
-        Action::BlockPublicAccess,
-        Action::PutEncryption { rule: encryption_rule(desired, key) },
-        Action::PutBucketPolicy { policy },
-    ]);
-    if desired.versioning == "Enabled" {
-        sections.configure.push(Action::PutVersioning { status: "Enabled" });
-    }
-    sections.configure.push(Action::PutLifecycle { rules: desired.lifecycle.clone() });
-}
-
-fn encryption_rule(desired: &Desired, key: &KeyForBucket) -> Encryption {
-    let key = match key {
-        KeyForBucket::Arn(arn) => Some(arn.clone()),
-        _ => None,
-    };
-    Encryption { algorithm: "aws:kms".into(), key, bucket_key: desired.bucket_key, sse_c_blocked: true }
-}
-
-fn plan_bucket_facets(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    bucket: &ObservedBucket,
-    situation: &Situation,
-    install: &Installation,
-    key: &KeyForBucket,
-) {
-    if let Some(seen) = plan.read(Facet::PublicAccessBlock, &bucket.public_access_block)
-        && seen != Some(&PublicAccessBlock::ALL)
-    {
-        drift_if(plan, situation.provisioned, Facet::PublicAccessBlock, "not all four switches are on");
-        sections.restrict.push(Action::BlockPublicAccess);
-    }
-    if let Some(seen) = plan.read(Facet::Ownership, &bucket.ownership)
-        && seen.map(String::as_str) != Some("BucketOwnerEnforced")
-    {
-        drift_if(plan, situation.provisioned, Facet::Ownership, "ACLs are in force");
-        sections.restrict.push(Action::EnforceOwnership);
-    }
-    plan_key_dependent(plan, sections, desired, bucket, situation, install, key);
-    if let Some(seen) = plan.read(Facet::Versioning, &bucket.versioning) {
-        let seen = seen.map_or("Suspended", String::as_str);
-        if seen != desired.versioning {
-            drift_if(
-                plan,
-                situation.provisioned && !situation.spec_changed,
-                Facet::Versioning,
-                format!("versioning is {seen}"),
-            );
-            sections.configure.push(Action::PutVersioning { status: desired.versioning });
-        }
-    }
-    if let Some(seen) = plan.read(Facet::Lifecycle, &bucket.lifecycle) {
-        let mut seen = seen.cloned().unwrap_or_default();
-        seen.sort();
-        if seen != desired.lifecycle {
-            let names = seen.iter().map(|r| r.id.as_str()).collect::<Vec<_>>().join(", ");
-            drift_if(plan, situation.provisioned, Facet::Lifecycle, format!("rules are [{names}]"));
-            sections.configure.push(Action::PutLifecycle { rules: desired.lifecycle.clone() });
-        }
-    }
-}
-
-/// Policy and encryption name the key.
-fn plan_key_dependent(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    bucket: &ObservedBucket,
-    situation: &Situation,
-    install: &Installation,
-    key: &KeyForBucket,
-) {
-    let seen_policy = plan.read(Facet::BucketPolicy, &bucket.policy);
-    let seen_encryption = plan.read(Facet::Encryption, &bucket.encryption);
-    let KeyForBucket::Arn(arn) = key else {
-        if matches!(key, KeyForBucket::Planned) {
-            sections.configure.push(Action::PutEncryption { rule: encryption_rule(desired, key) });
-            sections.configure.push(Action::PutBucketPolicy { policy: None });
-        }
-        return;
-    };
-    if let Some(seen) = seen_policy {
-        let statements = bucket_policy(install, &desired.names.bucket_arn(), arn, &desired.duties);
-        let merged = merge(&statements, seen, situation.obey);
-        note_policy(plan, Facet::BucketPolicy, &merged);
-        drift_if(plan, seen.is_none() && situation.provisioned, Facet::BucketPolicy, "there is no bucket policy");
-        if let Some(policy) = merged.write {
-            sections.restrict.push(Action::PutBucketPolicy { policy: Some(policy) });
-        }
-    }
-    if let Some(seen) = seen_encryption {
-        let rule = encryption_rule(desired, key);
-        if seen != Some(&rule) {
-            let only_bucket_key = seen.is_some_and(|s| Encryption { bucket_key: rule.bucket_key, ..s.clone() } == rule);
-            let declared = only_bucket_key && situation.spec_changed;
-            drift_if(plan, situation.provisioned && !declared, Facet::Encryption, "default encryption differs");
-            sections.configure.push(Action::PutEncryption { rule });
-        }
-    }
-}
-
-fn plan_bucket_tags(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    bucket: &ObservedBucket,
-    owner: Option<&Owner>,
-    situation: &Situation,
-) {
-    if owner == Some(&Owner::Unmarked) && !situation.obey {
-        plan.restrict(
-            Facet::BucketTags,
-            "the owner marks are gone from the bucket; annotate securebucket.io/reconcile-at to put them back",
-        );
-        return;
-    }
-    let (Some(owner), Some(seen)) =
-        (owner, bucket.tags.value().cloned().or_else(|| bucket.tags.is_absent().then(Tags::new)))
-    else {
-        return;
-    };
-    if !tags::satisfied(&seen, &desired.tags, &desired.tags_before) {
-        let declared = situation.spec_changed || *owner == Owner::Returning;
-        drift_if(plan, situation.provisioned && !declared, Facet::BucketTags, "tags differ");
-        let tags = tags::merged(&seen, &desired.tags, &desired.tags_before);
-        sections.configure.push(Action::PutBucketTags { tags });
     }
 }

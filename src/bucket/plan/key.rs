@@ -1,207 +1,212 @@
 //! The plan for the key: its existence, its state, its facets.
 
-use super::{KeyForBucket, Plan, Sections, Situation, note_policy, owner_of};
+use super::{Draft, KeyForBucket};
 use crate::aws::error::Seen;
 use crate::bucket::action::{Action, Facet};
-use crate::bucket::desired::Desired;
-use crate::bucket::observed::{KeyState, Observed, ObservedKey};
-use crate::bucket::policies::key_policy;
-use crate::domain::drift::merge;
-use crate::domain::installation::Installation;
+use crate::bucket::observed::{KeyState, ObservedKey};
+use crate::bucket::policies::{DutyRoles, key_policy, standing_roles};
+use crate::domain::drift::{merge, stages};
 use crate::domain::policy::{Document, Statement};
 use crate::domain::tags::{self, Owner, Tags};
 
-pub(super) fn plan_key(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    observed: &Observed,
-    situation: &Situation,
-    install: &Installation,
-) -> KeyForBucket {
-    let policy = key_policy(install, &desired.names.place, &desired.names.bucket_arn(), &desired.duties);
-    let key = match &observed.key {
-        Seen::Value(key) => key,
-        Seen::Unreadable(e) => {
-            plan.unreadable.push((Facet::Key, e.clone()));
-            // The bucket's Denies can be kept right without looking at the key.
-            return situation.key_arn.clone().map_or(KeyForBucket::None, KeyForBucket::Arn);
-        }
-        Seen::Absent => return plan_new_key(plan, sections, desired, situation, policy),
-    };
-    let seen_tags = plan.read(Facet::KeyTags, &key.tags);
-    let recorded = situation.key_arn.as_ref() == Some(&key.arn);
-    let owner = seen_tags.map(|t| owner_of(t.unwrap_or(&Tags::new()), desired, install));
-    match &owner {
-        Some(Owner::Another(who)) => {
-            plan.block(
-                "OwnedByAnother",
-                format!("key {} belongs to {who}; remove our alias from it, or take that object away first", key.arn),
-            );
-            return KeyForBucket::None;
-        }
-        Some(Owner::Unmarked) if !recorded => {
-            plan.block(
-                "OwnedByAnother",
-                format!(
-                    "key {} has our alias but not our tags; remove the alias {}",
-                    key.arn,
-                    desired.names.alias(install)
-                ),
-            );
-            return KeyForBucket::None;
-        }
-        None if !recorded => return KeyForBucket::None,
-        _ => {}
-    }
-    let returning = owner == Some(Owner::Returning);
-    let usable = plan_key_state(plan, sections, key, returning, situation);
-    if !recorded {
-        sections.create.push(Action::RecordKey { arn: key.arn.clone() });
-    }
-    plan_key_facets(plan, sections, desired, key, situation, &policy, usable);
-    if let (Some(seen), true) = (seen_tags, usable) {
-        plan_key_tags(plan, sections, desired, seen.unwrap_or(&Tags::new()), owner.as_ref(), situation);
-    }
-    KeyForBucket::Arn(key.arn.clone())
-}
-
-fn plan_new_key(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    situation: &Situation,
-    policy: Vec<Statement>,
-) -> KeyForBucket {
-    if let Some(arn) = &situation.key_arn {
-        plan.block("KeyGone", format!("key {arn} no longer exists; what it encrypted cannot be read by anybody. A second key is not made: create another SecureBucket"));
-        return KeyForBucket::Arn(arn.clone());
-    }
-    if situation.attempt_pending {
-        plan.waiting_for_key = true;
-        return KeyForBucket::None;
-    }
-    if situation.releasing {
-        return KeyForBucket::None;
-    }
-    let policy = Document::new(policy).certified();
-    sections.create.extend([
-        Action::AnnounceKey,
-        Action::CreateKey { policy, tags: desired.tags.clone() },
-        Action::CreateAlias,
-    ]);
-    sections.configure.push(Action::EnableRotation { days: desired.rotation_days });
-    KeyForBucket::Planned
-}
-
-/// True if the key's settings can be changed.
-fn plan_key_state(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    key: &ObservedKey,
-    returning: bool,
-    situation: &Situation,
-) -> bool {
-    match &key.state {
-        KeyState::Enabled => true,
-        KeyState::Disabled if situation.obey => {
-            sections.widen.push(Action::EnableKey);
-            true
-        }
-        KeyState::Disabled => {
-            plan.restrict(Facet::Key, format!("key {} is disabled: nobody reads or writes. Left as it is; annotate securebucket.io/reconcile-at to enable it", key.arn));
-            plan.block("KeyDisabled", format!("key {} was disabled by hand; enable it in AWS, or annotate this object with securebucket.io/reconcile-at", key.arn));
-            true
-        }
-        KeyState::PendingDeletion if returning || situation.obey => {
-            sections.widen.extend([Action::CancelKeyDeletion, Action::EnableKey]);
-            false
-        }
-        KeyState::PendingDeletion => {
-            plan.restrict(Facet::Key, format!("key {} is scheduled for deletion", key.arn));
-            plan.block("KeyPendingDeletion", format!("key {} is scheduled for deletion: when that happens all data is lost. Cancel it in AWS, or annotate this object with securebucket.io/reconcile-at", key.arn));
-            false
-        }
-        KeyState::Other(word) => {
-            plan.block("KeyUnusable", format!("key {} is in state {word}", key.arn));
-            false
-        }
-    }
-}
-
-fn plan_key_facets(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    key: &ObservedKey,
-    situation: &Situation,
-    policy: &[Statement],
-    usable: bool,
-) {
-    match plan.read(Facet::Key, &key.alias_target) {
-        Some(None) if usable => {
-            if situation.provisioned {
-                plan.drifted(Facet::Key, "the alias is missing");
+impl Draft<'_> {
+    pub(super) fn key(&mut self, seen: &Seen<ObservedKey>) -> KeyForBucket {
+        let key = match seen {
+            Seen::Value(key) => key,
+            Seen::Unreadable(e) => {
+                self.plan.unreadable.push((Facet::Key, e.clone()));
+                // The bucket's Denies can be kept right without looking at the key.
+                return self.situation.key_arn.clone().map_or(KeyForBucket::None, KeyForBucket::Arn);
             }
-            sections.create.push(Action::CreateAlias);
+            Seen::Absent => return self.new_key(),
+        };
+        let none = Tags::new();
+        let seen_tags = self.plan.read(Facet::KeyTags, &key.tags).map(|t| t.unwrap_or(&none));
+        let owner = seen_tags.map(|t| self.owner(t));
+        let recorded = self.situation.key_arn.as_ref() == Some(&key.arn);
+        if !self.key_is_ours(key, owner.as_ref(), recorded) {
+            return KeyForBucket::None;
         }
-        Some(Some(target)) if *target != key.arn => {
-            plan.drifted(Facet::Key, format!("the alias points to {target}"));
-            sections.create.push(Action::PointAlias);
+        let returning = owner == Some(Owner::Returning);
+        let wanted = match key.state {
+            // Recorded, and still marked for the earlier object: its way back from deletion was interrupted halfway.
+            KeyState::Disabled => self.situation.obey || returning && recorded,
+            KeyState::PendingDeletion => self.situation.obey || returning,
+            KeyState::Enabled | KeyState::Other(_) => false,
+        };
+        let opens = wanted && !self.situation.releasing && self.may_widen(owner.as_ref());
+        if !opens {
+            self.closed(key);
         }
-        _ => {}
-    }
-    if !usable {
-        return;
-    }
-    if let Some(seen) = plan.read(Facet::KeyPolicy, &key.policy) {
-        let merged = merge(policy, seen, situation.obey);
-        note_policy(plan, Facet::KeyPolicy, &merged);
-        if let Some(policy) = merged.write {
-            sections.widen.push(Action::PutKeyPolicy { policy });
+        // So a key that somebody disabled is marked first and recorded in the next round.
+        let marked_first = returning && !recorded && key.state == KeyState::Disabled;
+        if !recorded && !marked_first {
+            self.create.push(Action::RecordKey { arn: key.arn.clone() });
         }
+        // Most calls fail on a key that is pending deletion (KMS Developer Guide, key-state).
+        let usable = matches!(key.state, KeyState::Enabled | KeyState::Disabled);
+        self.alias(key, usable && !marked_first);
+        if usable {
+            self.rotation(key);
+        }
+        if usable || opens {
+            self.key_policy(key, owner.as_ref(), opens);
+        }
+        // A key on its way back is marked when it has arrived.
+        if let (Some(seen), true) = (seen_tags, usable && !(returning && opens)) {
+            self.key_tags(seen, owner.as_ref());
+        }
+        KeyForBucket::Arn(key.arn.clone())
     }
-    // Rotation cannot be changed while the key is disabled (KMS API, EnableKeyRotation).
-    if let (Some(seen), KeyState::Enabled) = (plan.read(Facet::Rotation, &key.rotation_days), &key.state) {
-        let days = seen.copied().flatten();
-        if days != Some(desired.rotation_days) {
-            if situation.provisioned && !situation.spec_changed {
-                plan.drifted(
-                    Facet::Rotation,
-                    days.map_or("rotation is off".into(), |d| format!("rotation every {d} days")),
+
+    fn new_key(&mut self) -> KeyForBucket {
+        if let Some(arn) = self.situation.key_arn.clone() {
+            self.plan.block("KeyGone", format!("key {arn} no longer exists; what it encrypted cannot be read by anybody. A second key is not made: create another SecureBucket"));
+            return KeyForBucket::Gone(arn);
+        }
+        if self.situation.attempt_pending {
+            self.plan.waiting_for_key = true;
+            return KeyForBucket::None;
+        }
+        if self.situation.releasing {
+            return KeyForBucket::None;
+        }
+        let policy = Document::new(self.declared_key_policy(&self.desired.duties)).certified();
+        self.create.extend([
+            Action::AnnounceKey,
+            Action::CreateKey { policy, tags: self.desired.tags.clone() },
+            Action::CreateAlias,
+        ]);
+        self.configure.push(Action::EnableRotation { days: self.desired.rotation_days });
+        KeyForBucket::Planned
+    }
+
+    fn declared_key_policy(&self, duties: &DutyRoles) -> Vec<Statement> {
+        let names = &self.desired.names;
+        key_policy(self.install, &names.place, &names.bucket_arn(), duties)
+    }
+
+    /// False if the key must not be touched. Without readable tags only a recorded key is taken for ours.
+    fn key_is_ours(&mut self, key: &ObservedKey, owner: Option<&Owner>, recorded: bool) -> bool {
+        match owner {
+            Some(Owner::Another(who)) => {
+                self.plan.block(
+                    "OwnedByAnother",
+                    format!(
+                        "key {} belongs to {who}; remove our alias from it, or take that object away first",
+                        key.arn
+                    ),
                 );
+                false
             }
-            sections.configure.push(Action::EnableRotation { days: desired.rotation_days });
+            Some(Owner::Unmarked) if !recorded => {
+                self.plan.block(
+                    "OwnedByAnother",
+                    format!(
+                        "key {} has our alias but not our tags; remove the alias {}",
+                        key.arn,
+                        self.desired.names.alias(self.install)
+                    ),
+                );
+                false
+            }
+            None => recorded,
+            Some(Owner::Ours | Owner::Returning | Owner::Unmarked) => true,
         }
     }
-}
 
-fn plan_key_tags(
-    plan: &mut Plan,
-    sections: &mut Sections,
-    desired: &Desired,
-    seen: &Tags,
-    owner: Option<&Owner>,
-    situation: &Situation,
-) {
-    if owner == Some(&Owner::Unmarked) && !situation.obey {
-        plan.restrict(
-            Facet::KeyTags,
-            "the owner marks are gone from the key; annotate securebucket.io/reconcile-at to put them back",
-        );
-        return;
+    /// Says what is in the way of a key that is not enabled, and stays so.
+    fn closed(&mut self, key: &ObservedKey) {
+        match &key.state {
+            KeyState::Enabled => {}
+            KeyState::Disabled => {
+                self.plan.restrict(Facet::Key, format!("key {} is disabled: nobody reads or writes. Left as it is; annotate securebucket.io/reconcile-at to enable it", key.arn));
+                self.plan.block("KeyDisabled", format!("key {} was disabled by hand; enable it in AWS, or annotate this object with securebucket.io/reconcile-at", key.arn));
+            }
+            KeyState::PendingDeletion => {
+                self.plan.restrict(Facet::Key, format!("key {} is scheduled for deletion", key.arn));
+                self.plan.block("KeyPendingDeletion", format!("key {} is scheduled for deletion: when that happens all data is lost. Cancel it in AWS, or annotate this object with securebucket.io/reconcile-at", key.arn));
+            }
+            KeyState::Other(word) => self.plan.block("KeyUnusable", format!("key {} is in state {word}", key.arn)),
+        }
     }
-    if tags::satisfied(seen, &desired.tags, &desired.tags_before) {
-        return;
+
+    fn alias(&mut self, key: &ObservedKey, usable: bool) {
+        match self.plan.read(Facet::Key, &key.alias_target) {
+            Some(None) if usable => {
+                self.drifted(Facet::Key, "the alias is missing");
+                self.create.push(Action::CreateAlias);
+            }
+            Some(Some(target)) if usable && *target != key.arn => {
+                self.plan.drifted(Facet::Key, format!("the alias points to {target}"));
+                self.create.push(Action::PointAlias);
+            }
+            _ => {}
+        }
     }
-    if situation.provisioned && !situation.spec_changed && owner == Some(&Owner::Ours) {
-        plan.drifted(Facet::KeyTags, "tags differ");
+
+    /// Rotation cannot be changed while the key is disabled (KMS API, EnableKeyRotation).
+    fn rotation(&mut self, key: &ObservedKey) {
+        let (Some(seen), KeyState::Enabled) = (self.plan.read(Facet::Rotation, &key.rotation_days), &key.state) else {
+            return;
+        };
+        let days = seen.copied().flatten();
+        if days != Some(self.desired.rotation_days) {
+            let what = days.map_or("rotation is off".into(), |d| format!("rotation every {d} days"));
+            self.drifted_from_spec(Facet::Rotation, what);
+            self.configure.push(Action::EnableRotation { days: self.desired.rotation_days });
+        }
     }
-    let remove = desired
-        .tags_before
-        .iter()
-        .filter(|k| seen.contains_key(*k) && !desired.tags.contains_key(*k))
-        .cloned()
-        .collect();
-    sections.configure.push(Action::TagKey { set: desired.tags.clone(), remove });
+
+    fn key_policy(&mut self, key: &ObservedKey, owner: Option<&Owner>, opens: bool) {
+        let Some(seen) = self.plan.read(Facet::KeyPolicy, &key.policy) else { return };
+        let obey = self.situation.obey;
+        let merged = merge(&self.declared_key_policy(&self.desired.duties), seen, obey);
+        self.note_policy(Facet::KeyPolicy, &merged);
+        if opens {
+            if key.state == KeyState::PendingDeletion {
+                // Leaves the key disabled (KMS API, CancelKeyDeletion).
+                self.configure.push(Action::CancelKeyDeletion);
+            }
+            // Under a policy that was just written: somebody may have changed it since it was looked at, or while nobody could use the key.
+            let policy = merged.write.or_else(|| seen.cloned()).map(|policy| Action::PutKeyPolicy { policy });
+            self.widen.extend(policy.into_iter().chain([Action::EnableKey]));
+            return;
+        }
+        let Some(target) = merged.write else { return };
+        // Roles that may use the key already go on without a break; those that are new to it come last.
+        let roles = seen.map(|d| standing_roles(d, &self.desired.names.place)).unwrap_or_default();
+        let at_once = merge(&self.declared_key_policy(&self.desired.duties.among(&roles)), seen, obey);
+        let at_once = at_once.write.or_else(|| seen.cloned()).unwrap_or_default();
+        let staged = stages(seen, &at_once.statements, target);
+        let put = |policy| Action::PutKeyPolicy { policy };
+        self.restrict.extend(staged.first.map(put));
+        if self.may_widen(owner) {
+            self.widen.extend(staged.last.map(put));
+        }
+    }
+
+    fn key_tags(&mut self, seen: &Tags, owner: Option<&Owner>) {
+        let desired = self.desired;
+        if owner == Some(&Owner::Unmarked) && !self.situation.obey {
+            self.plan.restrict(
+                Facet::KeyTags,
+                "the owner marks are gone from the key; annotate securebucket.io/reconcile-at to put them back",
+            );
+            return;
+        }
+        if tags::satisfied(seen, &desired.tags, &desired.tags_before) {
+            return;
+        }
+        if owner == Some(&Owner::Ours) {
+            self.drifted_from_spec(Facet::KeyTags, "tags differ");
+        }
+        let remove = desired
+            .tags_before
+            .iter()
+            .filter(|k| seen.contains_key(*k) && !desired.tags.contains_key(*k))
+            .cloned()
+            .collect();
+        self.configure.push(Action::TagKey { set: desired.tags.clone(), remove });
+    }
 }

@@ -1,0 +1,80 @@
+//! Which Deny says everything that another says.
+
+use std::collections::BTreeSet;
+
+use super::{Effect, Set, Statement};
+
+impl Statement {
+    /// True if `wider`, as a Deny, refuses everything that `self`, as a Deny, refuses. Sound, not complete: `false` means "cannot tell".
+    pub fn implied_by(&self, wider: &Self) -> bool {
+        self.effect == Effect::Deny
+            && wider.effect == Effect::Deny
+            && self.principals == wider.principals
+            && self.not_principals == wider.not_principals
+            && within(&self.actions, &wider.actions)
+            && within(&self.resources, &wider.resources)
+            && wider.conditions.iter().all(|(operator, keys)| {
+                keys.iter().all(|(key, values)| {
+                    self.conditions
+                        .get(operator)
+                        .and_then(|k| k.get(key))
+                        .is_some_and(|own| holds_less(operator, own, values))
+                })
+            })
+    }
+}
+
+/// True if a condition with the values `own` holds only where one with `values` does.
+fn holds_less(operator: &str, own: &BTreeSet<String>, values: &BTreeSet<String>) -> bool {
+    match operator {
+        "StringEquals" | "StringLike" | "ArnEquals" | "ArnLike" => own.is_subset(values),
+        "StringNotEquals" | "StringNotLike" | "ArnNotEquals" | "ArnNotLike" => own.is_superset(values),
+        _ => own == values,
+    }
+}
+
+/// True if everything in `inner` is in `outer`, judged by patterns that are equal or that `*` covers.
+fn within(inner: &Set, outer: &Set) -> bool {
+    match (inner, outer) {
+        (Set::Only(inner), Set::Only(outer)) => inner.iter().all(|i| outer.iter().any(|o| covers(o, i))),
+        (Set::AllBut(inner), Set::AllBut(outer)) => outer.is_subset(inner),
+        (inner, outer) => inner == outer,
+    }
+}
+
+/// True if `pattern` (with an optional `*` at its end) covers the whole of `item`, itself perhaps a pattern.
+fn covers(pattern: &str, item: &str) -> bool {
+    pattern == item
+        || pattern.strip_suffix('*').is_some_and(|stem| !stem.contains(['*', '?']) && item.starts_with(stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deny(actions: &[&str]) -> Statement {
+        Statement::deny("D").anyone().actions(actions.iter().copied()).resources(["arn:aws:s3:::b/*"])
+    }
+
+    #[test]
+    fn a_narrower_deny_is_implied_and_a_wider_one_is_not() {
+        assert!(deny(&["s3:GetObject"]).implied_by(&deny(&["s3:GetObject*"])));
+        assert!(!deny(&["s3:*"]).implied_by(&deny(&["s3:GetObject*"])));
+        let conditional = deny(&["s3:GetObject*"]).when("Bool", "aws:SecureTransport", ["false"]);
+        assert!(conditional.implied_by(&deny(&["s3:GetObject*"])));
+        assert!(!deny(&["s3:GetObject*"]).implied_by(&conditional));
+        assert!(!deny(&["s3:Get?bject"]).implied_by(&deny(&["s3:G?*"])), "cannot tell means no");
+    }
+
+    #[test]
+    fn fewer_exceptions_refuse_more() {
+        let but = |who: &[&str]| deny(&["s3:*"]).when("ArnNotEquals", "aws:PrincipalArn", who.iter().copied());
+        assert!(but(&["a", "b"]).implied_by(&but(&["a"])));
+        assert!(!but(&["a"]).implied_by(&but(&["a", "b"])));
+        let only = |who: &[&str]| deny(&["s3:*"]).when("ArnEquals", "aws:PrincipalArn", who.iter().copied());
+        assert!(only(&["a"]).implied_by(&only(&["a", "b"])));
+        assert!(!only(&["a", "b"]).implied_by(&only(&["a"])));
+        let every = |who: &[&str]| deny(&["s3:*"]).when("ForAllValues:StringEquals", "k", who.iter().copied());
+        assert!(!every(&["a"]).implied_by(&every(&["a", "b"])), "of many values: cannot tell");
+    }
+}
