@@ -13,6 +13,7 @@
     reason = "test code; helpers are outside #[test] functions, and the environment says where the stack is"
 )]
 
+mod bad_input;
 mod create;
 mod drift_bucket;
 mod drift_key;
