@@ -93,6 +93,11 @@ impl Plan {
         self.actions.is_empty() && self.unreadable.is_empty() && !self.waiting_for_key
     }
 
+    /// True if nothing is in the way or unknown so far: while something is, nothing is made and nothing is given.
+    fn clear(&self) -> bool {
+        self.blocked.is_empty() && self.unreadable.is_empty()
+    }
+
     fn block(&mut self, reason: &'static str, message: impl Into<String>) {
         self.blocked.push(Blocked { reason, message: message.into() });
     }
@@ -134,9 +139,13 @@ pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, insta
     };
     let key = draft.key(&observed.key);
     draft.bucket(&observed.bucket, &key);
+    // There is no key for a bucket that cannot be had.
+    if matches!(key, KeyForBucket::Planned) && draft.plan.blocked.iter().any(|b| b.reason.starts_with("Bucket")) {
+        draft.create.clear();
+        draft.configure.clear();
+    }
     let Draft { mut plan, restrict, create, configure, mut widen, .. } = draft;
-    if !plan.blocked.is_empty() || !plan.unreadable.is_empty() {
-        // Nothing is given while something is in the way, or unknown.
+    if !plan.clear() {
         widen.clear();
     }
     plan.widening = restrict.len() + create.len() + configure.len();
@@ -160,8 +169,6 @@ struct Draft<'a> {
 enum KeyForBucket {
     /// This key exists and is ours.
     Arn(String),
-    /// This was the key; it is gone.
-    Gone(String),
     /// An action of this plan makes one.
     Planned,
     /// There is none, and none will be.

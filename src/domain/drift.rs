@@ -94,18 +94,14 @@ fn keep(statement: &Statement, desired: &[Statement], certified: bool) -> Option
     if statement.effect == Effect::Allow || desired.iter().any(|d| statement.implied_by(d)) {
         return None;
     }
-    // Names that begin so were given here, on an earlier pass.
-    if statement.sid.starts_with(KEPT) {
-        return Some(statement.clone());
-    }
-    // In a document that nobody has edited, everything else is ours, from an earlier spec.
-    if certified {
+    // In a document that nobody has edited, everything is ours from an earlier spec but what was kept on an earlier pass: under its name, or,
+    // where there was no room for names, without one. Statements of ours always have one.
+    let kept_before = statement.sid.starts_with(KEPT) || statement.sid.is_empty();
+    if certified && !kept_before {
         return None;
     }
-    let mut kept = statement.clone();
-    let digest = Document::new(vec![statement.clone()]).digest();
-    kept.sid = format!("{KEPT}{}", digest.get(..12).unwrap_or(&digest));
-    Some(kept)
+    // Named anew by its content each time: a name that somebody chose could occur twice.
+    Some(renamed(statement, KEPT))
 }
 
 /// Prefix of the Sids of Denies that are not ours and that we carry along. Sids of bucket and role policies are alphanumeric.

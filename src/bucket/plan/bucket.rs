@@ -39,7 +39,7 @@ impl Draft<'_> {
                 return;
             }
             Seen::Absent => {
-                if matches!(key, KeyForBucket::Arn(_) | KeyForBucket::Planned) && !self.situation.releasing {
+                if !matches!(key, KeyForBucket::None) && self.plan.clear() && !self.situation.releasing {
                     self.create_bucket(key);
                 }
                 return;
@@ -53,9 +53,11 @@ impl Draft<'_> {
         }
         self.plan.owns_bucket = true;
         self.exposure(bucket);
-        self.key_dependent(bucket, owner.as_ref(), key);
-        self.settings(bucket);
+        self.bucket_policy(bucket, owner.as_ref(), key);
+        // What may belong to somebody else by now is only narrowed.
         if let (Some(seen), Some(owner)) = (seen_tags, owner) {
+            self.encryption(bucket, key);
+            self.settings(bucket);
             self.bucket_tags(seen, &owner);
         }
     }
@@ -108,7 +110,7 @@ impl Draft<'_> {
 
     fn encryption_rule(&self, key: &KeyForBucket) -> Encryption {
         let key = match key {
-            KeyForBucket::Arn(arn) | KeyForBucket::Gone(arn) => Some(arn.clone()),
+            KeyForBucket::Arn(arn) => Some(arn.clone()),
             KeyForBucket::Planned | KeyForBucket::None => None,
         };
         Encryption { algorithm: "aws:kms".into(), key, bucket_key: self.desired.bucket_key, sse_c_blocked: true }
@@ -130,37 +132,39 @@ impl Draft<'_> {
     }
 
     /// Policy and encryption name the key. While one is only planned they wait for the next round, when it can be named.
-    fn key_dependent(&mut self, bucket: &ObservedBucket, owner: Option<&Owner>, key: &KeyForBucket) {
-        let seen_policy = self.plan.read(Facet::BucketPolicy, &bucket.policy);
-        let seen_encryption = self.plan.read(Facet::Encryption, &bucket.encryption);
-        let (KeyForBucket::Arn(arn) | KeyForBucket::Gone(arn)) = key else { return };
-        if let Some(seen) = seen_policy {
-            let merged = merge(&self.declared_bucket_policy(arn), seen, self.situation.obey);
-            self.note_policy(Facet::BucketPolicy, &merged);
-            if seen.is_none() {
-                self.drifted(Facet::BucketPolicy, "there is no bucket policy");
-            }
-            if let Some(target) = merged.write {
-                let at_once = target.statements.clone();
-                let staged = stages(seen, &at_once, target);
-                let put = |policy| Action::PutBucketPolicy { policy: Some(policy) };
-                self.restrict.extend(staged.first.map(put));
-                if self.may_widen(owner) {
-                    self.widen.extend(staged.last.map(put));
-                }
-            }
+    fn bucket_policy(&mut self, bucket: &ObservedBucket, owner: Option<&Owner>, key: &KeyForBucket) {
+        let (Some(seen), KeyForBucket::Arn(arn)) = (self.plan.read(Facet::BucketPolicy, &bucket.policy), key) else {
+            return;
+        };
+        let merged = merge(&self.declared_bucket_policy(arn), seen, self.situation.obey);
+        self.note_policy(Facet::BucketPolicy, &merged);
+        if seen.is_none() {
+            self.drifted(Facet::BucketPolicy, "there is no bucket policy");
         }
-        if let Some(seen) = seen_encryption {
-            let rule = self.encryption_rule(key);
-            if seen != Some(&rule) {
-                if seen.is_some_and(|s| Encryption { bucket_key: rule.bucket_key, ..s.clone() } == rule) {
-                    self.drifted_from_spec(Facet::Encryption, "default encryption differs");
-                } else {
-                    self.drifted(Facet::Encryption, "default encryption differs");
-                }
-                self.configure.push(Action::PutEncryption { rule });
-            }
+        let Some(target) = merged.write else { return };
+        let at_once = target.statements.clone();
+        let staged = stages(seen, &at_once, target);
+        let put = |policy| Action::PutBucketPolicy { policy: Some(policy) };
+        self.restrict.extend(staged.first.map(put));
+        if self.may_widen(owner) {
+            self.widen.extend(staged.last.map(put));
         }
+    }
+
+    fn encryption(&mut self, bucket: &ObservedBucket, key: &KeyForBucket) {
+        let (Some(seen), KeyForBucket::Arn(_)) = (self.plan.read(Facet::Encryption, &bucket.encryption), key) else {
+            return;
+        };
+        let rule = self.encryption_rule(key);
+        if seen == Some(&rule) {
+            return;
+        }
+        if seen.is_some_and(|s| Encryption { bucket_key: rule.bucket_key, ..s.clone() } == rule) {
+            self.drifted_from_spec(Facet::Encryption, "default encryption differs");
+        } else {
+            self.drifted(Facet::Encryption, "default encryption differs");
+        }
+        self.configure.push(Action::PutEncryption { rule });
     }
 
     fn settings(&mut self, bucket: &ObservedBucket) {

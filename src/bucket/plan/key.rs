@@ -45,8 +45,9 @@ impl Draft<'_> {
         }
         // Most calls fail on a key that is pending deletion (KMS Developer Guide, key-state).
         let usable = matches!(key.state, KeyState::Enabled | KeyState::Disabled);
-        self.alias(key, usable && !marked_first);
-        if usable {
+        // What may belong to somebody else by now is only narrowed.
+        if owner.is_some() {
+            self.alias(key, usable && !marked_first);
             self.rotation(key);
         }
         if usable || opens {
@@ -62,7 +63,7 @@ impl Draft<'_> {
     fn new_key(&mut self) -> KeyForBucket {
         if let Some(arn) = self.situation.key_arn.clone() {
             self.plan.block("KeyGone", format!("key {arn} no longer exists; what it encrypted cannot be read by anybody. A second key is not made: create another SecureBucket"));
-            return KeyForBucket::Gone(arn);
+            return KeyForBucket::Arn(arn);
         }
         if self.situation.attempt_pending {
             self.plan.waiting_for_key = true;
@@ -147,9 +148,10 @@ impl Draft<'_> {
 
     /// Rotation cannot be changed while the key is disabled (KMS API, EnableKeyRotation).
     fn rotation(&mut self, key: &ObservedKey) {
-        let (Some(seen), KeyState::Enabled) = (self.plan.read(Facet::Rotation, &key.rotation_days), &key.state) else {
+        if key.state != KeyState::Enabled {
             return;
-        };
+        }
+        let Some(seen) = self.plan.read(Facet::Rotation, &key.rotation_days) else { return };
         let days = seen.copied().flatten();
         if days != Some(self.desired.rotation_days) {
             let what = days.map_or("rotation is off".into(), |d| format!("rotation every {d} days"));
