@@ -1,6 +1,7 @@
 //! Wrong input: each ends in a condition that names the field and the way out, changes nothing that it should not, and heals when its cause
 //! goes.
 
+use aws_sdk_iam::types::Tag;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use kube::api::{Patch, PatchParams};
 use securebucket::api::SecureBucket;
@@ -159,12 +160,14 @@ async fn a_service_account_that_is_not_there() {
 }
 
 /// A world in which somebody else has the role name of the ServiceAccount `etl`, under this path.
-async fn role_taken(path: &str) -> (World, String) {
+async fn role_taken(path: &str, cluster: Option<&str>) -> (World, String) {
     let world = World::new("role").await;
     world.service_account("etl").await;
     let name = world.role_name("etl");
     let theirs = trust(&world.install, "system:serviceaccount:elsewhere:x").to_string();
-    let request = world.root().iam.create_role().role_name(&name).path(path);
+    let mark = |value| Tag::builder().key("securebucket.io/cluster").value(value).build().unwrap();
+    let tags = cluster.map(|c| vec![mark(c)]);
+    let request = world.root().iam.create_role().role_name(&name).path(path).set_tags(tags);
     request.assume_role_policy_document(&theirs).send().await.unwrap();
     let entry = json!({"name": "a", "duty": "Processor", "serviceAccountRef": {"name": "etl"}, "prefixes": ["in/"]});
     world.apply_bucket("data", json!({"access": [entry]})).await;
@@ -173,7 +176,7 @@ async fn role_taken(path: &str) -> (World, String) {
 
 #[tokio::test]
 async fn a_role_name_that_somebody_else_has_under_our_path() {
-    let (world, name) = role_taken("/securebucket/t/").await;
+    let (world, name) = role_taken("/securebucket/t/", Some("other")).await;
     let _operator = world.operator().drift_check(OFTEN).start();
     stalled(&world, "data", "RoleNameTaken", &[&name, "not ours", "another ServiceAccount"]).await;
     assert_eq!(world.role_policies(&name).await.unwrap().len(), 0, "untouched");
@@ -183,9 +186,26 @@ async fn a_role_name_that_somebody_else_has_under_our_path() {
 }
 
 #[tokio::test]
+async fn a_role_of_nobody_under_our_path_is_narrowed_and_taken_when_asked() {
+    let (world, name) = role_taken("/securebucket/t/", None).await;
+    let _operator = world.operator().start();
+    let bucket = world.bucket_reason("data", "Restricted").await;
+    assert!(conditions(&bucket)[0].message.contains("reconcile-at"), "{:#?}", conditions(&bucket)[0]);
+    assert_eq!(world.role_policies(&name).await.unwrap().len(), 0, "nothing is given to it");
+    let token = world.token_for("etl", crate::support::account::AUDIENCE).await;
+    let bucket = ids(&bucket).bucket;
+    if let crate::support::Access::Allowed(etl) = world.assume(&world.role_arn("etl"), &token).await {
+        etl.put(&bucket, "in/x", "1").await.denied();
+    }
+    world.reconcile_at("data", "now").await;
+    world.bucket_ready("data").await;
+    world.workload("etl").await.put(&bucket, "in/x", "1").await.allowed();
+}
+
+#[tokio::test]
 async fn a_role_name_that_somebody_else_has_elsewhere() {
     // IAM judges by the ARN of the role that is there: the operator may not even look.
-    let (world, name) = role_taken("/").await;
+    let (world, name) = role_taken("/", None).await;
     let _operator = world.operator().drift_check(OFTEN).refusals_expected().start();
     let parts = ["iam:GetRole", &name, "under another path", "another ServiceAccount"];
     stalled(&world, "data", "AccessDenied", &parts).await;

@@ -124,19 +124,24 @@ async fn its_document_deleted() {
 }
 
 #[tokio::test]
-async fn a_role_without_our_mark_is_somebody_elses() {
+async fn marks_stripped_from_it_are_reported_and_put_back_when_asked() {
     let scene = Scene::watched("rmark").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
     let iam = scene.world.root().iam;
-    let mark = "securebucket.io/service-account";
-    iam.untag_role().role_name(&name).tag_keys(mark).send().await.unwrap();
-    let bucket = scene.world.bucket_reason("data", "RoleNameTaken").await;
-    assert!(bucket.status.unwrap().conditions[0].message.contains(&name));
+    iam.untag_role().role_name(&name).tag_keys("securebucket.io/service-account").send().await.unwrap();
+    scene.restricted("the owner marks are gone from the role").await;
     assert_eq!(scene.operator.journal().count("TagRole"), 0);
-    let tag = aws_sdk_iam::types::Tag::builder().key(mark).value("etl").build().unwrap();
-    iam.tag_role().role_name(&name).tags(tag).send().await.unwrap();
-    scene.world.bucket_ready("data").await;
+    // What it had it keeps; more it does not get.
+    let etl = scene.world.workload("etl").await;
+    etl.put(&scene.ids.bucket, "in/x", "1").await.allowed();
+    let mut spec = crate::scene::spec();
+    spec["access"][1]["prefixes"] = json!(["in/", "more/"]);
+    scene.world.apply_bucket("data", spec).await;
+    scene.several_checks().await;
+    etl.put(&scene.ids.bucket, "more/x", "1").await.denied();
+    scene.world.apply_bucket("data", crate::scene::spec()).await;
+    scene.obeyed().await;
     assert_eq!(role(&scene).await, before);
 }
 
