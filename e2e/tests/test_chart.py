@@ -595,6 +595,34 @@ class Installed(unittest.TestCase):
         self.assertFalse(delete("securebucket-theirs"))
         self.assertTrue(delete("securebucket-ours"))
 
+    def test_status_and_finalizers_are_the_operators(self) -> None:
+        """What goes to AWS follows from status, so an administrator with every right in RBAC cannot write it either."""
+        self.helm("install", "--create-namespace", "--take-ownership")
+        self.crds()
+        bucket = {"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket",
+                  "metadata": {"name": "b", "namespace": self.elsewhere}, "spec": {}}
+        good("kubectl", "create", "-f", "-", text=json.dumps(bucket))
+        held = {"metadata": {"finalizers": ["securebucket.io/bucket-protection"]}}
+        def patch(body: dict[str, Any], *, operator: bool) -> bool:
+            return call("kubectl", "patch", "securebucket", "b", "-n", self.elsewhere, "--type", "merge", "-p", json.dumps(body),
+                        *(["--as", self.user] if operator else [])).returncode == 0
+        def write_status(name: str, *, operator: bool) -> bool:
+            current = kubectl_json("get", "securebucket", "b", "-n", self.elsewhere)
+            current["status"] = {"bucketName": name}
+            path = f"/apis/securebucket.io/v1alpha1/namespaces/{self.elsewhere}/securebuckets/b/status"
+            return call("kubectl", "replace", "--raw", path, "-f", "-", *(["--as", self.user] if operator else []),
+                        text=json.dumps(current)).returncode == 0
+        deadline = time.monotonic() + 30
+        while write_status(f"probe-{secrets.token_hex(4)}", operator=False):
+            self.assertLess(time.monotonic(), deadline, "the admission policy never came into force")
+        self.assertTrue(write_status("by-the-operator", operator=True))
+        self.assertFalse(patch(held, operator=False))
+        self.assertTrue(patch(held, operator=True))
+        self.assertFalse(patch({"metadata": {"finalizers": None}}, operator=False))
+        self.assertTrue(patch({"metadata": {"labels": {"team": "x"}}}, operator=False), "the rest is its owner's")
+        self.assertTrue(patch({"metadata": {"finalizers": None}}, operator=True))
+        good("kubectl", "delete", "securebucket", "b", "-n", self.elsewhere, "--timeout=20s")
+
     def test_life_of_a_release(self) -> None:
         # As in the story; --take-ownership because another test may have made the CRDs.
         notes = self.helm("install", "--create-namespace", "--take-ownership",

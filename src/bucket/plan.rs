@@ -167,12 +167,24 @@ struct Draft<'a> {
 
 /// What the bucket may count on.
 enum KeyForBucket {
-    /// This key exists and is ours.
-    Arn(String),
+    /// This key, ready for use.
+    Ready(String),
+    /// This key, but it is gone, closed, or not seen: policies name it, and nothing new is put under it.
+    Known(String),
     /// An action of this plan makes one.
     Planned,
     /// There is none, and none will be.
     None,
+}
+
+impl KeyForBucket {
+    /// What names the key; nothing does before it is made.
+    fn arn(&self) -> Option<&String> {
+        match self {
+            Self::Ready(arn) | Self::Known(arn) => Some(arn),
+            Self::Planned | Self::None => None,
+        }
+    }
 }
 
 impl Draft<'_> {

@@ -39,7 +39,7 @@ pub fn explain(error: &AwsError, install: &Installation) -> String {
     match error.kind {
         AwsErrorKind::AccessDenied => format!(
             "AWS refuses {} on {} to {}: {}compare its policy, statement {}, with the output of `securebucket policy operator --cluster {} --account {} --region {}`; also a key or bucket policy, or an organization policy, may deny",
-            error.call.action(),
+            refused(error),
             error.resource,
             install.operator_role,
             likely(error.call),
@@ -51,6 +51,15 @@ pub fn explain(error: &AwsError, install: &Installation) -> String {
         AwsErrorKind::LimitExceeded => format!("a quota is used up: {error}; raise it in Service Quotas"),
         _ => error.to_string(),
     }
+}
+
+/// The action that AWS speaks of, if it is one that the call needs: a creation with tags needs two. Otherwise the call's first.
+fn refused(error: &AwsError) -> String {
+    let spoken_of = |action: &&&str| {
+        let words = error.message.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
+        words.into_iter().any(|word| word == **action)
+    };
+    error.call.actions().iter().find(spoken_of).map_or_else(|| error.call.action(), |a| (*a).to_owned())
 }
 
 /// A cause of a refusal that is no flaw of the operator's policy, and more likely than one.
@@ -123,6 +132,22 @@ mod tests {
         {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn the_action_is_the_one_that_aws_names() {
+        let error = |message: &str| AwsError {
+            call: Call::CreateKey,
+            kind: AwsErrorKind::AccessDenied,
+            code: Some("AccessDeniedException".into()),
+            status: 400,
+            message: message.into(),
+            resource: String::new(),
+        };
+        let said = "User: x is not authorized to perform: kms:TagResource on resource: *";
+        assert_eq!(refused(&error(said)), "kms:TagResource");
+        assert_eq!(refused(&error("perform: kms:TagResourceX or iam:PassRole")), "kms:CreateKey");
+        assert_eq!(refused(&error("")), "kms:CreateKey");
     }
 
     #[test]

@@ -111,7 +111,9 @@ async fn inline_policies() {
     assert_eq!(iam.role_policy("r", "p").await.unwrap(), document());
     let (wire, iam) = given([result("PutRolePolicy", "")]).await;
     iam.put_role_policy("r", "p", &document()).await.unwrap();
-    assert_eq!(Document::parse(&wire.last().form("PolicyDocument").unwrap()).unwrap(), document());
+    let sent = Document::parse(&wire.last().form("PolicyDocument").unwrap()).unwrap();
+    assert_eq!(sent.id, None, "an identity policy has no Id");
+    assert_eq!(crate::role::document::unsealed(sent), document(), "and keeps its certificate all the same");
     let text = "Maximum policy size of 10240 bytes exceeded for role r";
     let (_wire, iam) = given([query_error(409, "LimitExceeded", text)]).await;
     assert_eq!(iam.put_role_policy("r", "p", &document()).await.unwrap_err().kind, K::LimitExceeded);

@@ -39,7 +39,8 @@ impl Draft<'_> {
                 return;
             }
             Seen::Absent => {
-                if !matches!(key, KeyForBucket::None) && self.plan.clear() && !self.situation.releasing {
+                let ready = matches!(key, KeyForBucket::Ready(_) | KeyForBucket::Planned);
+                if ready && self.plan.clear() && !self.situation.releasing {
                     self.create_bucket(key);
                 }
                 return;
@@ -88,10 +89,7 @@ impl Draft<'_> {
     /// The policy comes before the encryption: nothing is stored under the key until the Denies are there.
     fn create_bucket(&mut self, key: &KeyForBucket) {
         let desired = self.desired;
-        let policy = match key {
-            KeyForBucket::Arn(arn) => Some(Document::new(self.declared_bucket_policy(arn)).certified()),
-            _ => None,
-        };
+        let policy = key.arn().map(|arn| Document::new(self.declared_bucket_policy(arn)).certified());
         self.create.push(Action::CreateBucket { tags: desired.tags.clone() });
         self.configure.extend([
             Action::BlockPublicAccess,
@@ -109,11 +107,12 @@ impl Draft<'_> {
     }
 
     fn encryption_rule(&self, key: &KeyForBucket) -> Encryption {
-        let key = match key {
-            KeyForBucket::Arn(arn) => Some(arn.clone()),
-            KeyForBucket::Planned | KeyForBucket::None => None,
-        };
-        Encryption { algorithm: "aws:kms".into(), key, bucket_key: self.desired.bucket_key, sse_c_blocked: true }
+        Encryption {
+            algorithm: "aws:kms".into(),
+            key: key.arn().cloned(),
+            bucket_key: self.desired.bucket_key,
+            sse_c_blocked: true,
+        }
     }
 
     fn exposure(&mut self, bucket: &ObservedBucket) {
@@ -133,7 +132,7 @@ impl Draft<'_> {
 
     /// Policy and encryption name the key. While one is only planned they wait for the next round, when it can be named.
     fn bucket_policy(&mut self, bucket: &ObservedBucket, owner: Option<&Owner>, key: &KeyForBucket) {
-        let (Some(seen), KeyForBucket::Arn(arn)) = (self.plan.read(Facet::BucketPolicy, &bucket.policy), key) else {
+        let (Some(seen), Some(arn)) = (self.plan.read(Facet::BucketPolicy, &bucket.policy), key.arn()) else {
             return;
         };
         let merged = merge(&self.declared_bucket_policy(arn), seen, self.situation.obey);
@@ -152,7 +151,7 @@ impl Draft<'_> {
     }
 
     fn encryption(&mut self, bucket: &ObservedBucket, key: &KeyForBucket) {
-        let (Some(seen), KeyForBucket::Arn(_)) = (self.plan.read(Facet::Encryption, &bucket.encryption), key) else {
+        let (Some(seen), Some(_)) = (self.plan.read(Facet::Encryption, &bucket.encryption), key.arn()) else {
             return;
         };
         let rule = self.encryption_rule(key);

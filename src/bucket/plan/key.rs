@@ -16,7 +16,7 @@ impl Draft<'_> {
             Seen::Unreadable(e) => {
                 self.plan.unreadable.push((Facet::Key, e.clone()));
                 // The bucket's Denies can be kept right without looking at the key.
-                return self.situation.key_arn.clone().map_or(KeyForBucket::None, KeyForBucket::Arn);
+                return self.situation.key_arn.clone().map_or(KeyForBucket::None, KeyForBucket::Known);
             }
             Seen::Absent => return self.new_key(),
         };
@@ -57,13 +57,16 @@ impl Draft<'_> {
         if let (Some(seen), true) = (seen_tags, usable && !(returning && opens)) {
             self.key_tags(seen, owner.as_ref());
         }
-        KeyForBucket::Arn(key.arn.clone())
+        match key.state {
+            KeyState::Enabled => KeyForBucket::Ready(key.arn.clone()),
+            _ => KeyForBucket::Known(key.arn.clone()),
+        }
     }
 
     fn new_key(&mut self) -> KeyForBucket {
         if let Some(arn) = self.situation.key_arn.clone() {
             self.plan.block("KeyGone", format!("key {arn} no longer exists; what it encrypted cannot be read by anybody. A second key is not made: create another SecureBucket"));
-            return KeyForBucket::Arn(arn);
+            return KeyForBucket::Known(arn);
         }
         if self.situation.attempt_pending {
             self.plan.waiting_for_key = true;
