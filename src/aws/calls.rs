@@ -109,7 +109,7 @@ calls! {
     GetBucketPolicy: S3 Bucket false ["s3:GetBucketPolicy"];
     PutBucketPolicy: S3 Bucket true ["s3:PutBucketPolicy"];
 
-    CreateKey: Kms NewKey true ["kms:CreateKey"];
+    CreateKey: Kms NewKey true ["kms:CreateKey", "kms:TagResource"];
     TagResource: Kms NewKey true ["kms:TagResource"];
     UntagResource: Kms OwnKey true ["kms:UntagResource"];
     DescribeKey: Kms AnyKey false ["kms:DescribeKey"];
