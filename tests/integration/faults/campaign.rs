@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use futures::StreamExt;
 
+use super::history::matches;
+use super::mask::difference;
 use super::plan::{Kind, Point};
 use super::run::{Outcome, Reference, Run};
 use super::scenario::Scenario;
@@ -54,6 +56,12 @@ async fn campaign(scenario: Scenario) {
     let begun = Instant::now();
     let (reference, points) = reference(scenario).await;
     println!("faults: scenario {scenario}: N={} requests, {} points; without faults it took {:?}", reference.trace.len(), points.len(), begun.elapsed());
+    if wanted.as_ref().is_some_and(|w| w.ends_with(":list")) {
+        for (index, point) in points.iter().enumerate() {
+            println!("{:4} {point}", index + 1);
+        }
+        return;
+    }
     let reference = Arc::new(reference);
     let faults = match wanted {
         Some(text) => chosen(&text, &points),
@@ -83,7 +91,10 @@ async fn reference(scenario: Scenario) -> (Reference, Vec<Point>) {
     for outcome in &runs {
         assert!(outcome.problems.is_empty(), "without a fault: {}", outcome.problems.join("\n"));
         assert!(outcome.read, "the workload could not read");
-        assert_eq!(outcome.snapshots, runs[0].snapshots, "two runs without faults end differently");
+        for ((name, first), (_, this)) in runs[0].snapshots.iter().zip(&outcome.snapshots) {
+            let differs = difference(first, this);
+            assert!(differs.is_empty(), "two runs without faults differ at {name}:\n  {}", differs.join("\n  "));
+        }
         for point in &outcome.trace {
             if !points.contains(point) {
                 points.push(point.clone());
@@ -95,13 +106,13 @@ async fn reference(scenario: Scenario) -> (Reference, Vec<Point>) {
     (Reference { trace: first.trace.clone(), snapshots: first.snapshots.clone(), policies }, points)
 }
 
-/// Faults that `FAULT` names: `A:kms CreateKey#1:Delay`, `A:12:Delay` (by number), or a star for all points or kinds.
+/// Faults that `FAULT` names: `A:kms CreateKey#1:Delay`, `A:12:Delay` (by number), `A:kms *:Delay` (all that fit), `A:12:*`.
 fn chosen(text: &str, points: &[Point]) -> Vec<(String, Kind)> {
     let (rest, kind) = text.rsplit_once(':').expect("FAULT is scenario:point:kind");
     let (_, wanted) = rest.split_once(':').expect("FAULT is scenario:point:kind");
     let kinds = |point: &Point| if kind == "*" { Kind::at(point) } else { vec![kind.parse().expect("a kind of fault")] };
     let numbered = points.iter().enumerate().map(|(i, p)| ((i + 1).to_string(), p));
-    let fits = |(number, point): &(String, &Point)| [number.as_str(), &point.to_string(), "*"].contains(&wanted);
+    let fits = |(number, point): &(String, &Point)| number == wanted || matches(wanted, &point.to_string());
     let found: Vec<_> = numbered.filter(fits).flat_map(|(_, p)| kinds(p).into_iter().map(|k| (p.to_string(), k))).collect();
     // A request that not every run makes may be missing from the runs without faults.
     if found.is_empty() { vec![(wanted.to_owned(), kind.parse().expect("a kind of fault"))] } else { found }

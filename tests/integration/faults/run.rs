@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Resource;
 use kube::api::Api;
+use kube::runtime::wait::await_condition;
 use securebucket::domain::identity;
+use serde::de::DeserializeOwned;
 
 use super::history::History;
 use super::invariants::{Law, policies};
@@ -18,8 +21,8 @@ use super::mask::{Mask, difference};
 use super::plan::{Faults, Kind, Point};
 use super::prober::{Prober, outside_of_window};
 use super::scenario::Scenario;
-use super::snapshot::Snapshot;
-use crate::support::wait::PATIENCE;
+use super::snapshot::{Snapshot, count_roles};
+use crate::support::wait::{PATIENCE, poll};
 use crate::support::{AwsClients, World};
 
 /// ServiceAccount that puts objects.
@@ -187,6 +190,29 @@ impl<'a> Run<'a> {
         prober.until(false).await;
     }
 
+    /// Waits until an object is as `fits` wants it. By a watch: polls of many worlds would be most of the load.
+    pub async fn when<K>(&self, api: Api<K>, name: &str, what: &str, fits: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+    {
+        let found = await_condition(api, name, |object: Option<&K>| object.is_some_and(&fits));
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found.unwrap().unwrap(),
+            Err(_) => panic!("not within {PATIENCE:?}: {name} {what}\n{}", self.world.dump().await),
+        }
+    }
+
+    /// Waits until an object is gone.
+    pub async fn gone<K>(&self, api: Api<K>, name: &str)
+    where
+        K: Resource + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+    {
+        let gone = await_condition(api, name, |object: Option<&K>| object.is_none());
+        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+            panic!("not within {PATIENCE:?}: {name} gone\n{}", self.world.dump().await);
+        }
+    }
+
     /// Waits until both worlds are as they were at this point of the run without faults; there, until they are at rest.
     pub async fn settles(&self, name: &'static str) {
         let begun = Instant::now();
@@ -194,6 +220,11 @@ impl<'a> Run<'a> {
             let found = r.snapshots.iter().find(|(n, _)| *n == name);
             found.map(|(_, lines)| lines.clone()).unwrap_or_default()
         });
+        let roles = wanted.as_ref().map(|w| w.iter().filter(|l| l.starts_with("/roles/") && l.contains("/arn = ")).count());
+        if let Some(roles) = roles {
+            // Roles go last: while there are too many of them, there is no need to look at everything.
+            poll(|| async { (count_roles(&self.root).await <= roles).then_some(()) }).await;
+        }
         let mut before = None;
         loop {
             let found = Snapshot::take(&self.world, &self.root, &self.mask).await.lines;

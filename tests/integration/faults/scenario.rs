@@ -3,10 +3,13 @@
 use std::fmt;
 
 use kube::api::DeleteParams;
+use securebucket::api::condition::{is_true, types};
+use securebucket::api::{DecryptGrant, SecureBucket};
 use serde_json::json;
 
 use super::prober::Prober;
 use super::run::{BUCKET, GRANT, OBJECT, PREFIX, READER, Run, WRITER};
+use crate::support::wait::{conditions, grant_conditions, up_to_date};
 
 /// How long the grant of [`Scenario::Expiry`] lasts: long enough for a fault and its retries inside of it, as a rule.
 const SHORT: &str = "6s";
@@ -42,7 +45,8 @@ impl Scenario {
             "name": "writing", "duty": "Producer", "serviceAccountRef": {"name": WRITER}, "prefixes": [PREFIX],
         }]);
         world.apply_bucket(BUCKET, json!({"access": access, "grants": {"approvals": 0}})).await;
-        let status = world.bucket_ready(BUCKET).await.status.unwrap();
+        let ready = |b: &SecureBucket| up_to_date(b) && is_true(conditions(b), types::READY);
+        let status = run.when(world.buckets(), BUCKET, "Ready", ready).await.status.unwrap();
         let bucket = status.bucket_name.unwrap();
         let _ = run.bucket_arn.set(status.bucket_arn.unwrap());
         // Ready means that the duties are in force.
@@ -52,19 +56,21 @@ impl Scenario {
         match self {
             Self::HandBack => {
                 world.ask(GRANT, BUCKET, READER, PREFIX, "1h").await;
-                world.grant_active(GRANT).await;
+                let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
+                run.when(world.grants(), GRANT, "Active", active).await;
                 prober.until(true).await;
                 run.settles("granted").await;
                 world.grants().delete(GRANT, &DeleteParams::default()).await.unwrap();
-                world.gone(&world.grants(), GRANT).await;
+                run.gone(world.grants(), GRANT).await;
                 prober.until(false).await;
                 world.buckets().delete(BUCKET, &DeleteParams::default()).await.unwrap();
-                world.gone(&world.buckets(), BUCKET).await;
+                run.gone(world.buckets(), BUCKET).await;
                 run.settles("released").await;
             }
             Self::Expiry => {
                 world.ask(GRANT, BUCKET, READER, PREFIX, SHORT).await;
-                world.grant_removed(GRANT).await;
+                let removed = |g: &DecryptGrant| g.status.as_ref().is_some_and(|s| s.removal.is_some());
+                run.when(world.grants(), GRANT, "removal proved", removed).await;
                 prober.until(false).await;
                 run.settles("expired").await;
             }

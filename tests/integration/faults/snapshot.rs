@@ -136,11 +136,20 @@ async fn buckets(root: &AwsClients) -> Value {
     Value::Object(all)
 }
 
+/// Number of workload roles.
+pub async fn count_roles(root: &AwsClients) -> usize {
+    list_roles(root).await.len()
+}
+
+async fn list_roles(root: &AwsClients) -> Vec<String> {
+    let listed = root.iam.list_roles().send().await.expect("ListRoles").roles;
+    listed.into_iter().map(|r| r.role_name).filter(|n| n != OPERATOR_ROLE).collect()
+}
+
 async fn roles(root: &AwsClients) -> Value {
     let iam = &root.iam;
     let mut all = Map::new();
-    let listed = iam.list_roles().send().await.expect("ListRoles").roles;
-    for name in listed.into_iter().map(|r| r.role_name).filter(|n| n != OPERATOR_ROLE) {
+    for name in list_roles(root).await {
         let (head, inline, attached) = tokio::join!(
             iam.get_role().role_name(&name).send(),
             iam.list_role_policies().role_name(&name).send(),
