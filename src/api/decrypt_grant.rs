@@ -17,7 +17,7 @@ use super::types::{DurationText, PrefixText, ServiceAccountRef};
     doc = "A request that one ServiceAccount of this namespace may read from a SecureBucket for a while. Immutable. Deleting it hands the access back.",
     plural = "decryptgrants",
     shortname = "dgrant",
-    category = "securebucket",
+    category = "securebucket-all",
     namespaced,
     status = "DecryptGrantStatus",
     selectable = ".spec.bucketRef.name",

@@ -11,6 +11,9 @@ use super::types::{DurationText, PrefixText, ServiceAccountRef, Toggle};
 
 /// An S3 bucket with SSE-KMS under a dedicated key, hardened policies and one IAM role per ServiceAccount with a duty.
 /// `spec: {}` is complete: everything that makes the bucket safe is on by default.
+///
+/// The category of both kinds is `securebucket-all`: kubectl looks for a category before it looks for a singular name, so with a category
+/// `securebucket` the command `kubectl get securebucket NAME` would be refused.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "securebucket.io",
@@ -19,7 +22,7 @@ use super::types::{DurationText, PrefixText, ServiceAccountRef, Toggle};
     doc = "An S3 bucket with SSE-KMS under a dedicated key, hardened policies and one IAM role per ServiceAccount with a duty. `spec: {}` is complete.",
     plural = "securebuckets",
     shortname = "sbkt",
-    category = "securebucket",
+    category = "securebucket-all",
     namespaced,
     status = "SecureBucketStatus",
     selectable = ".spec.bucketName",

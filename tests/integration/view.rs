@@ -211,7 +211,7 @@ async fn kubectl_shows_what_the_story_shows() {
     assert_eq!(table[0], ["NAME", "BUCKET", "STATE", "EXPIRES", "AGE"]);
     assert_eq!(table[1][..3], ["g", format!("{}/data", world.namespace).as_str(), "AwaitingApproval"]);
 
-    let category = world.kubectl_out(&["get", "securebucket", "-o", "name"]);
+    let category = world.kubectl_out(&["get", "securebucket-all", "-o", "name"]);
     assert!(
         category.contains("securebucket.securebucket.io/data") && category.contains("decryptgrant.securebucket.io/g"),
         "{category}"
