@@ -23,6 +23,7 @@ mod grants_ends;
 mod grants_life;
 mod grants_overlap;
 mod grants_refused;
+mod refusals;
 mod release;
 mod scene;
 mod support;
