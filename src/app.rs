@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::aws::clients::{Aws, Caller};
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, AwsErrorKind};
 use crate::aws::policies;
 use crate::bucket;
 use crate::cli::{Election, RunConfig};
@@ -25,6 +25,7 @@ use crate::k8s::watch::{Cache, RESYNC, watch, watch_namespaces};
 use crate::metrics::Metrics;
 use crate::reconcile::backoff::Backoff;
 use crate::reconcile::context::{Caches, Context, Queues, Roles};
+use crate::reconcile::outcome::explain;
 use crate::reconcile::queue::Queue;
 use crate::reconcile::wake::Waker;
 use crate::role;
@@ -252,12 +253,12 @@ async fn passes(ctx: Arc<Context>, workers: usize, stopped: tokio::sync::watch::
         while !synced(&ctx.caches) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        left_behind(&ctx).await;
+        left_behind(&ctx).await
     };
-    tokio::select! {
-        () = ready => {}
+    let complete = tokio::select! {
+        complete = ready => complete,
         () = wait_for(stopped.clone()) => return,
-    }
+    };
     tracing::info!(cluster = ctx.install.cluster, place = %ctx.install.place, "working");
     let (b, r, g) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
     let buckets = ctx.queues.buckets.run(workers, move |key| {
@@ -283,21 +284,44 @@ async fn passes(ctx: Arc<Context>, workers: usize, stopped: tokio::sync::watch::
     tokio::select! {
         _ = async { tokio::join!(buckets, roles, grants) } => {}
         () = close => {}
+        () = until_nothing_is_left_behind(&ctx, complete) => {}
     }
 }
 
-/// Roles of this cluster in AWS that no object speaks of any more: a Deny in one is the list of what is still to be revoked.
-async fn left_behind(ctx: &Context) {
+/// Tries again until the inventory of roles is complete; never ends.
+async fn until_nothing_is_left_behind(ctx: &Context, mut complete: bool) {
+    let mut pause = Duration::from_secs(2);
+    while !complete {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(300));
+        complete = left_behind(ctx).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Roles of this cluster in AWS that no object speaks of any more: a Deny in one is the list of what is still to be revoked. False if not all
+/// could be looked at.
+async fn left_behind(ctx: &Context) -> bool {
     let iam = ctx.aws.iam();
     let names = match iam.list_roles(&ctx.install.role_path()).await {
         Ok(names) => names,
         Err(error) => {
-            tracing::warn!(%error, "the roles of this cluster cannot be listed; roles that no object speaks of are not looked after");
-            return;
+            tracing::warn!(
+                error = explain(&error, &ctx.install),
+                "the roles of this cluster cannot be listed; roles that no object speaks of are not looked after until they can"
+            );
+            return false;
         }
     };
+    let mut complete = true;
     for name in names {
-        let Ok(head) = iam.role(&name).await else { continue };
+        let head = match iam.role(&name).await {
+            Ok(head) => head,
+            Err(error) => {
+                complete &= error.kind == AwsErrorKind::NotFound;
+                continue;
+            }
+        };
         if let (Some(namespace), Some(service_account)) =
             (head.tags.get(tags::NAMESPACE), head.tags.get(tags::SERVICE_ACCOUNT))
             // Of a namespace that this process does not serve it knows nothing, which is no reason to remove anything.
@@ -308,6 +332,7 @@ async fn left_behind(ctx: &Context) {
                 .add_now(RoleKey { namespace: namespace.clone(), service_account: service_account.clone() });
         }
     }
+    complete
 }
 
 type Watches = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -9,12 +9,13 @@ use super::terms::{check, resolve, target};
 use crate::api::condition::{is_true, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
-use crate::aws::error::Seen;
+use crate::aws::error::{AwsError, Seen};
 use crate::bucket::desired::{grant_namespaces, max_duration};
 use crate::domain::identity::kms_grant_name;
 use crate::domain::installation::Installation;
 use crate::domain::policy::Document;
 use crate::domain::time::{after, parse_instant};
+use crate::reconcile::outcome::{explain, meaning};
 use crate::role::desired::{bucket_ref, open_grant, window};
 use crate::role::document::{GrantInput, carries, window_absent};
 use crate::role::observed::ObservedGrant;
@@ -265,7 +266,7 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
         );
     }
     let (role_id, document) = match &looked.role {
-        Seen::Unreadable(e) => return wait(e.kind.reason(), e.to_string()),
+        Seen::Unreadable(e) => return failed(e, false, install),
         Seen::Absent if status.kms_grant.is_some() => {
             return end(EndReason::Revoked, "the role was removed outside the operator");
         }
@@ -276,7 +277,7 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
         return end(EndReason::Revoked, "the role was replaced outside the operator");
     }
     let kms = match &looked.kms {
-        Seen::Unreadable(e) => return wait(e.kind.reason(), e.to_string()),
+        Seen::Unreadable(e) => return failed(e, false, install),
         Seen::Absent => return end(EndReason::Revoked, "the key is gone"),
         Seen::Value(kms) => kms,
     };
@@ -417,7 +418,7 @@ fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, instal
     let kms = match &looked.kms {
         Seen::Absent => &Vec::new(),
         Seen::Value(kms) => kms,
-        Seen::Unreadable(e) => return stalled_removal(e.to_string()),
+        Seen::Unreadable(e) => return failed(e, true, install),
     };
     // Past the date the Allow is dead whatever stands in the document. Before it the Allow goes first, because S3 asks KMS only now and then;
     // but a role that cannot be written is no reason to leave the KMS grant.
@@ -426,7 +427,7 @@ fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, instal
         return Step::Revoke { ids: kms.iter().map(|g| g.id.clone()).collect() };
     }
     match (&looked.role, allow_out) {
-        (Seen::Unreadable(e), _) => stalled_removal(e.to_string()),
+        (Seen::Unreadable(e), _) => failed(e, true, install),
         (_, false) => match facts.role.and_then(|r| r.problem.clone()) {
             Some(problem) => stalled_removal(problem.message),
             None => wait("Removing", "the statement is being taken out of the role's policy"),
@@ -449,6 +450,17 @@ fn unanswered(status: &DecryptGrantStatus, install: &Installation) -> Option<Tim
     status.kms_grant.as_ref().filter(|k| k.id.is_none())?;
     let ended = parse_instant(&status.ended.as_ref()?.at)?;
     Some(after(ended, SignedDuration::try_from(install.timing.evidence_wait).unwrap_or(SignedDuration::MAX)))
+}
+
+/// What is said of a call that failed, before the end of the window and after it.
+pub fn failed(error: &AwsError, ended: bool, install: &Installation) -> Step {
+    let message = explain(error, install);
+    match (ended, meaning(error.kind).stalled) {
+        (true, true) => stalled_removal(message),
+        (true, false) => wait("Removing", message),
+        (false, true) => stalled(error.kind.reason(), message),
+        (false, false) => wait(error.kind.reason(), message),
+    }
 }
 
 fn stalled_removal(message: String) -> Step {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
-use super::decide::{Facts, Looked, Step, decide};
+use super::decide::{self, Facts, Looked, Step, decide};
 use super::observe::look;
 use super::status::{settle, usable};
 use super::{tell, terms};
 use crate::api::condition::{Set, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
-use crate::aws::error::{AwsErrorKind, Seen};
+use crate::aws::error::{AwsError, AwsErrorKind, Seen};
 use crate::domain::time::{after, format_instant, parse_instant};
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
@@ -95,8 +95,14 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None };
     for _ in 0..STEPS {
         let step = work.decide();
-        if let Some(next) = work.perform(&step).await? {
-            return Ok(next);
+        match work.perform(&step).await {
+            Ok(Some(next)) => return Ok(next),
+            Ok(None) => {}
+            Err(PassError::Aws(error)) => {
+                work.say(&error).await?;
+                return Err(error.into());
+            }
+            Err(other) => return Err(other),
         }
     }
     Err(PassError::Conflict)
@@ -177,6 +183,13 @@ impl Work<'_> {
             Step::Wait { .. } | Step::Settled => return self.finish(step, now).await.map(Some),
         }
         Ok(None)
+    }
+
+    /// A call failed: said in status and in an event before it is tried again.
+    async fn say(&mut self, error: &AwsError) -> Result<(), PassError> {
+        let ended = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
+        let step = decide::failed(error, ended, &self.ctx.install);
+        self.finish(&step, self.ctx.clock.aws_now()).await.map(drop)
     }
 
     /// Conditions on the first visit: kstatus takes an object without any for finished.
