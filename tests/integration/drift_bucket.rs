@@ -144,7 +144,7 @@ async fn a_mark_of_somebody_else_on_the_bucket_stops_everything() {
     s3.put_bucket_tagging().bucket(&scene.ids.bucket).tagging(tagging).send().await.unwrap();
     let bucket = scene.world.bucket_reason("data", "BucketNameTaken").await;
     let message = &conditions(&bucket)[0].message;
-    assert!(message.contains("cluster other"), "{message}");
+    assert!(message.contains("another installation"), "{message}");
     // Nothing of it is touched, not even what was loosened meanwhile.
     s3.delete_public_access_block().bucket(&scene.ids.bucket).send().await.unwrap();
     let held = scene.world.facets(&scene.ids).await;
