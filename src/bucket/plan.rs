@@ -125,7 +125,7 @@ impl Plan {
 
 /// Makes the plan.
 pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, install: &Installation) -> Plan {
-    // What a responder closed is not opened on the way out.
+    // On the way out nothing is given, and what a responder closed is not opened.
     let situation = Situation { obey: situation.obey && !situation.releasing, ..situation.clone() };
     let mut draft = Draft {
         desired,
@@ -144,9 +144,16 @@ pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, insta
         draft.create.clear();
         draft.configure.clear();
     }
-    let Draft { mut plan, restrict, create, configure, mut widen, .. } = draft;
-    if !plan.clear() {
+    let Draft { mut plan, situation, mut restrict, create, configure, mut widen, .. } = draft;
+    if situation.releasing || !plan.clear() {
         widen.clear();
+    }
+    if widen.iter().any(|a| matches!(a, Action::PutKeyPolicy { .. }))
+        && !restrict.iter().any(|a| matches!(a, Action::PutBucketPolicy { .. }))
+    {
+        // Nobody gets the key before the Denies that hold him back were just written, whatever has happened to those since they were seen.
+        let policy = observed.bucket.value().and_then(|b| b.policy.value().cloned());
+        restrict.extend(policy.map(|policy| Action::PutBucketPolicy { policy: Some(policy) }));
     }
     plan.widening = restrict.len() + create.len() + configure.len();
     plan.actions = restrict.into_iter().chain(create).chain(configure).chain(widen).collect();

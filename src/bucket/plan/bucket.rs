@@ -140,10 +140,8 @@ impl Draft<'_> {
         if seen.is_none() {
             self.drifted(Facet::BucketPolicy, "there is no bucket policy");
         }
-        let Some(target) = merged.write else { return };
-        let at_once = target.statements.clone();
-        let staged = stages(seen, &at_once, target);
         let put = |policy| Action::PutBucketPolicy { policy: Some(policy) };
+        let staged = merged.write.map(|target| stages(seen, &target.statements.clone(), target)).unwrap_or_default();
         self.restrict.extend(staged.first.map(put));
         if self.may_widen(owner) {
             self.widen.extend(staged.last.map(put));
