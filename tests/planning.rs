@@ -1,0 +1,26 @@
+//! The pure half: tables of plans and decisions, and the laws that every plan keeps, on a model of AWS.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code; helpers are outside #[test] functions"
+)]
+
+#[path = "planning/access.rs"]
+mod access;
+#[path = "policies/evaluator.rs"]
+#[allow(dead_code, reason = "tests/policies.rs uses all of it")]
+mod evaluator;
+#[path = "planning/fixtures.rs"]
+mod fixtures;
+#[path = "planning/generate.rs"]
+mod generate;
+#[path = "planning/laws_converge.rs"]
+mod laws_converge;
+#[path = "planning/laws_safety.rs"]
+mod laws_safety;
+#[path = "planning/model.rs"]
+mod model;
+#[path = "planning/operator.rs"]
+mod operator;
