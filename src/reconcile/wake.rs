@@ -32,10 +32,10 @@ impl Waker {
         Self { queues, seen: Arc::default(), roles: Arc::default() }
     }
 
-    /// True if the projection of the object differs from when it was last seen.
+    /// True if the projection of the object differs from when it was last seen. `Null` stands for one that concerns nobody, like none at all.
     fn changed(&self, what: &'static str, key: &ObjectKey, value: Value) -> bool {
         let before = lock(&self.seen).insert((what, key.clone()), value.clone());
-        before.as_ref() != Some(&value)
+        before.unwrap_or_default() != value
     }
 
     fn forget(&self, key: &ObjectKey, kinds: &[&'static str]) {
@@ -119,16 +119,22 @@ impl Waker {
             self.queues.grants.add_now(key.clone());
         }
         let approved = find(&status.conditions, types::APPROVED).map(|c| c.status.clone());
-        let for_role = json!([
-            life,
-            status.resolved,
-            approved,
-            status.activated_at,
-            status.expires_at,
-            status.ended,
-            status.removal
-        ]);
-        if self.changed("grant/role", &key, for_role) || gone {
+        // Before `expiresAt` stands in status nothing of a grant is in AWS: whoever asks must not cause calls.
+        let for_role = if status.expires_at.is_some() {
+            json!([
+                life,
+                status.resolved,
+                approved,
+                status.activated_at,
+                status.expires_at,
+                status.ended,
+                status.removal
+            ])
+        } else {
+            Value::Null
+        };
+        let concerned = gone && !for_role.is_null();
+        if self.changed("grant/role", &key, for_role) || concerned {
             let service_account = grant.spec.subject.service_account_ref.name.clone();
             self.queues.roles.add_now(RoleKey { namespace: key.namespace.clone(), service_account });
         }
