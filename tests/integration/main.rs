@@ -13,7 +13,9 @@
     reason = "test code; helpers are outside #[test] functions, and the environment says where the stack is"
 )]
 
+mod api_server;
 mod bad_input;
+mod calls;
 mod create;
 mod drift_bucket;
 mod drift_key;
@@ -23,6 +25,7 @@ mod grants_ends;
 mod grants_life;
 mod grants_overlap;
 mod grants_refused;
+mod quiet;
 mod refusals;
 mod release;
 mod scene;
