@@ -4,19 +4,24 @@ A step that fails does not stop the others, unless they need what it builds.
 """
 
 import dataclasses
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from stacklib.paths import CHECKOUT, E2E
 
 STACK = [sys.executable, str(E2E / "stack")]
 CARGO_TEST = ["cargo", "test", "--locked"]
+# `cargo test` builds it: the integration tests run it.
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target") / "debug" / "securebucket"
 
 LINT = {
     "format": ["cargo", "fmt", "--check"],
@@ -77,12 +82,15 @@ def lint_and_test() -> list[Outcome]:
         return outcomes
     outcomes.append(run("stack tests", [*STACK, "test"], count=unittest_counts))
     if not outcomes[1].failed:
-        outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast"], count=cargo_counts))
+        with tempfile.TemporaryDirectory(prefix="securebucket-calls.") as calls:
+            outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast"], count=cargo_counts,
+                                extra={"SECUREBUCKET_CALL_LOG_DIR": calls}))
+            outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
 
 def run(name: str, command: list[str], quiet: bool = False,
-        count: Callable[[str], tuple[int, int]] | None = None) -> Outcome:
+        count: Callable[[str], tuple[int, int]] | None = None, extra: dict[str, str] | None = None) -> Outcome:
     """Run a step, showing its output as it comes; with *quiet*, only what it says on stderr."""
     component = COMPONENT.get(name)
     if component and not shutil.which(component):
@@ -90,7 +98,7 @@ def run(name: str, command: list[str], quiet: bool = False,
     print(f"\n=== {name}: {' '.join(command)}", flush=True)
     started = time.monotonic()
     try:
-        process = subprocess.Popen(command, cwd=CHECKOUT, text=True, errors="replace", stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **(extra or {})}, text=True, errors="replace", stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
                                    stderr=None if quiet else subprocess.STDOUT)
     except OSError as error:
