@@ -15,6 +15,7 @@
 
 mod api_server;
 mod bad_input;
+mod binary;
 mod calls;
 mod create;
 mod drift_bucket;
@@ -25,6 +26,7 @@ mod grants_ends;
 mod grants_life;
 mod grants_overlap;
 mod grants_refused;
+mod lease;
 mod quiet;
 mod refusals;
 mod release;
