@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="what SECUREBUCKET_CALL_LOG_DIR was in the test run")
-    parser.add_argument("--binary", type=Path, default=CHECKOUT / "target" / "debug" / "securebucket",
+    parser.add_argument("binary", type=Path, nargs="?", default=CHECKOUT / "target" / "debug" / "securebucket",
                         help="the securebucket binary that prints the table (default: target/debug)")
     parsed = parser.parse_args(arguments)
 
