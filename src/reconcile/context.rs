@@ -1,6 +1,6 @@
 //! What every pass works with: clients, caches, queues, and what the writer of roles knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +79,8 @@ pub struct Queues {
 #[derive(Default)]
 pub struct Roles {
     states: Mutex<BTreeMap<RoleKey, RoleState>>,
-    obey: Mutex<BTreeSet<RoleKey>>,
+    /// How often each was asked to obey since it last did.
+    obey: Mutex<BTreeMap<RoleKey, u64>>,
 }
 
 impl Roles {
@@ -96,17 +97,20 @@ impl Roles {
 
     /// Asks the next pass to undo what responders tightened.
     pub fn ask_to_obey(&self, key: &RoleKey) {
-        lock(&self.obey).insert(key.clone());
+        *lock(&self.obey).entry(key.clone()).or_default() += 1;
     }
 
-    /// True if that was asked and is not done yet.
-    pub fn must_obey(&self, key: &RoleKey) -> bool {
-        lock(&self.obey).contains(key)
+    /// `Some` if that was asked and is not done yet.
+    pub fn must_obey(&self, key: &RoleKey) -> Option<u64> {
+        lock(&self.obey).get(key).copied()
     }
 
-    /// It is done.
-    pub fn obeyed(&self, key: &RoleKey) {
-        lock(&self.obey).remove(key);
+    /// A pass that began with this has done it. What was asked since then, by somebody who saw more than that pass, is still to be done.
+    pub fn obeyed(&self, key: &RoleKey, asked: u64) {
+        let mut obey = lock(&self.obey);
+        if obey.get(key) == Some(&asked) {
+            obey.remove(key);
+        }
     }
 }
 

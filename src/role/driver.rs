@@ -72,7 +72,8 @@ pub async fn reconcile(ctx: &Context, key: RoleKey) -> Next {
 
 async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     let desired = desired_role(key, &ctx.install);
-    let obey = ctx.roles.must_obey(key);
+    let asked = ctx.roles.must_obey(key);
+    let obey = asked.is_some();
     let mut objects = cached(ctx, key).await?;
     if let Some(wait) = quiet(ctx, key, &objects).filter(|_| !obey) {
         return Ok(Next::In(wait));
@@ -88,7 +89,11 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
-            return Ok(settle(ctx, key, &objects, &drawn, &observed));
+            let next = settle(ctx, key, &objects, &drawn, &observed);
+            if let (Some(asked), false) = (asked, matches!(next, Next::Failed(_))) {
+                ctx.roles.obeyed(key, asked);
+            }
+            return Ok(next);
         }
         note_drift(ctx, key, &objects, &drawn.plan);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
@@ -291,7 +296,6 @@ fn settle(ctx: &Context, key: &RoleKey, objects: &Objects, drawn: &Drawn, observ
         lock(&ctx.quiet).remove(key);
         return Next::Failed(ctx.role_backoff.failed(key, Class::Conflict));
     }
-    ctx.roles.obeyed(key);
     ctx.role_backoff.reset(key);
     let mut next = ctx.drift_check(&key.to_string());
     let ends = inputs.grants.iter().map(|g| g.expires_at);
