@@ -217,7 +217,8 @@ impl Law<'_> {
             }
         }
         for (entry, operation, parameters) in history.aws().filter(|(_, _, p)| p["RoleName"] == self.reader.as_str()) {
-            let kept = operation == "PutRolePolicy" && with_effect(&parameters["PolicyDocument"], "Deny").next().is_some();
+            let ends = |s: &Value| date(s, "DateGreaterThanEquals").is_some();
+            let kept = operation == "PutRolePolicy" && with_effect(&parameters["PolicyDocument"], "Deny").any(ends);
             let live = history.live_grants(entry.asked);
             if !kept && operation != "CreateRole" && !live.is_empty() {
                 found.push(format!("S9: {operation} takes the Deny away while KMS grants {live:?} live"));
@@ -285,3 +286,7 @@ fn released(history: History<'_>, kind: &'static str) -> Option<Timestamp> {
     };
     history.entries().iter().find(removes).map(|e| e.asked)
 }
+
+#[cfg(test)]
+#[path = "invariants_tests.rs"]
+mod tests;

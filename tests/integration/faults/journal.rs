@@ -14,8 +14,6 @@ pub fn now() -> Timestamp {
 /// A write.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Number of the operator that made it.
-    pub life: u32,
     /// When the operator asked for it.
     pub asked: Timestamp,
     /// When it was sent: later, if it was delayed.
@@ -46,10 +44,6 @@ pub enum Write {
         method: String,
         /// Plural of the kind.
         resource: String,
-        /// Name.
-        name: String,
-        /// Subresource, or empty.
-        subresource: String,
         /// Body.
         body: Value,
     },
@@ -59,22 +53,6 @@ impl Entry {
     /// It took effect.
     pub fn took_effect(&self) -> bool {
         (200..300).contains(&self.status)
-    }
-
-    /// AWS operation and parameters, if it took effect in AWS.
-    pub fn aws(&self) -> Option<(&str, &Value)> {
-        match &self.write {
-            Write::Aws { operation, parameters } if self.took_effect() => Some((operation, parameters)),
-            _ => None,
-        }
-    }
-
-    /// Kind, name and the object as the API server answered it, if it took effect there.
-    pub fn object(&self) -> Option<(&str, &str, &Value)> {
-        match &self.write {
-            Write::Kube { resource, name, .. } if self.took_effect() => Some((resource, name, &self.answer)),
-            _ => None,
-        }
     }
 }
 

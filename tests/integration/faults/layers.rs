@@ -80,8 +80,8 @@ impl Outside {
         let writes = what.is_write();
         let verdict = self.faults.admit(self.life, &Seen { label: &label, writes, aws: false, call: None });
         let (request, body) = kube_body(request).await?;
-        let KubeRequest { method, resource, name, subresource, .. } = what;
-        let write = writes.then_some(Write::Kube { method: method.to_string(), resource, name, subresource, body });
+        let write = Write::Kube { method: what.method.to_string(), resource: what.resource, body };
+        let write = writes.then_some(write);
         let sending = async move {
             let (answer, noted) = kube_whole(next.send(request).await).await;
             let status = answer.as_ref().map_or(0, |a| a.status().as_u16());
@@ -149,7 +149,7 @@ impl Outside {
         let sent = now();
         let (answer, status, noted) = sending.await;
         if let Some(write) = write {
-            let entry = Entry { life: self.life, asked, sent, done: now(), status, write, answer: noted };
+            let entry = Entry { asked, sent, done: now(), status, write, answer: noted };
             self.journal.note(entry);
         }
         answer
@@ -226,4 +226,38 @@ fn kube_failure(code: u16, reason: &str) -> http::Response<Body> {
     });
     let response = http::Response::builder().status(code).header("content-type", "application/json");
     response.body(Body::from(status.to_string().into_bytes())).expect("a valid answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_does_what_it_says() {
+        use Kind as K;
+        for (kind, reaches, comes_back, kills) in [
+            (K::KillBefore, false, None, true),
+            (K::KillAfterApplied, true, None, true),
+            (K::ErrorNotApplied, false, Some("failure"), false),
+            (K::ErrorNotAppliedOnce, false, Some("failure"), false),
+            (K::ErrorApplied, true, Some("failure"), false),
+            (K::ErrorAppliedOnce, true, Some("failure"), false),
+            (K::Throttle, false, Some("failure"), false),
+            (K::Delay, true, Some("answer"), false),
+        ] {
+            let outside = Outside { faults: Faults::at("x#1", kind), journal: Journal::default(), life: 1 };
+            let verdict = outside.faults.admit(1, &Seen { label: "x", writes: true, aws: true, call: None });
+            let sent = AtomicBool::new(false);
+            let sending = async {
+                sent.store(true, Ordering::Relaxed);
+                "answer"
+            };
+            let second = Duration::from_secs(1);
+            let came = tokio::time::timeout(second, outside.carry(verdict, true, sending, |_| "failure")).await.ok();
+            let killed = tokio::time::timeout(second, outside.faults.killed()).await.is_ok();
+            assert_eq!((sent.into_inner(), came, killed), (reaches, comes_back, kills), "{kind}");
+        }
+    }
 }

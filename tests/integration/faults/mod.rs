@@ -5,7 +5,8 @@
 //! to the same state of both worlds ([`snapshot`]), break no law on the way ([`invariants`], [`prober`]), and let the workload read meanwhile.
 //!
 //! A run is repeated alone by `FAULT='A:kms CreateKey#1:KillAfterApplied'`, as the report of a failure prints it; `A:12:Delay` names the
-//! twelfth request of the run without faults. `FAULTS_LANES` says how many runs go side by side.
+//! twelfth request of the run without faults, `A:list` prints them, and a star stands for anything (`A:kms *:*`).
+//! `FAULTS_LANES` says how many runs go side by side. `FAULTS=all` leaves nothing out (see [`plan::Kind::chosen_at`]).
 
 mod campaign;
 mod history;
@@ -13,8 +14,10 @@ mod invariants;
 mod journal;
 mod layers;
 mod mask;
+mod meta;
 mod plan;
 mod prober;
+mod report;
 mod requests;
 mod run;
 mod scenario;

@@ -61,6 +61,8 @@ pub struct Outcome {
     pub fired: Option<usize>,
     /// Its requests.
     pub trace: Vec<Point>,
+    /// Number of its requests.
+    pub requests: usize,
     /// Its snapshots, by name.
     pub snapshots: Vec<(&'static str, Vec<String>)>,
     /// Its bucket and key policies, masked.
@@ -69,7 +71,9 @@ pub struct Outcome {
     pub problems: Vec<String>,
     /// The workload read at least once.
     pub read: bool,
-    /// How often it tried.
+    /// No operator lived from some moment of the grant's window to its end.
+    pub window_lost: bool,
+    /// How often the workload tried.
     pub probes: usize,
 }
 
@@ -79,10 +83,12 @@ impl Outcome {
         Self {
             fired: None,
             trace: Vec::new(),
+            requests: 0,
             snapshots: Vec::new(),
             policies: BTreeSet::new(),
             problems: vec![why],
             read: false,
+            window_lost: false,
             probes: 0,
         }
     }
@@ -244,6 +250,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What differs now from what was at this point of another run; nothing is waited for.
+    pub async fn differs_from(&self, snapshots: &[(&'static str, Vec<String>)], name: &str) -> Vec<String> {
+        let (_, wanted) = snapshots.iter().find(|(n, _)| *n == name).expect("a snapshot of this name");
+        difference(wanted, &Snapshot::take(&self.world, &self.root, &self.mask).await.lines)
+    }
+
+    /// Snapshots so far.
+    pub fn snapshots(&self) -> Vec<(&'static str, Vec<String>)> {
+        self.snapshots.lock().unwrap().clone()
+    }
+
+    /// Problems so far.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap().clone()
+    }
+
     fn unlike(&self, wanted: &[String], found: &[String]) -> Vec<String> {
         let mut differs = difference(wanted, found);
         if self.window_lost.load(Ordering::Relaxed) || !self.has_read() {
@@ -276,6 +298,8 @@ impl<'a> Run<'a> {
         Outcome {
             fired: self.faults.fired(),
             read: probes.iter().any(|p| p.allowed),
+            window_lost: self.window_lost.into_inner(),
+            requests: self.faults.trace().len(),
             trace: self.faults.trace(),
             snapshots: self.snapshots.into_inner().unwrap(),
             policies: policies(history, &self.mask),

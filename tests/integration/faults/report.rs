@@ -1,0 +1,88 @@
+//! What the runs of a scenario came to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::plan::Kind;
+use super::run::Outcome;
+use super::scenario::Scenario;
+
+/// Share of runs, in percent, in which the fault may have taken the workload's whole window, or may never have come about.
+const LENIENT: usize = 10;
+
+/// Gathers outcomes.
+pub struct Report {
+    scenario: Scenario,
+    firm: BTreeSet<String>,
+    runs: BTreeMap<Kind, usize>,
+    failures: Vec<String>,
+    never_hit: Vec<String>,
+    never_read: Vec<String>,
+    probes: usize,
+    longest: Duration,
+}
+
+impl Report {
+    /// For a scenario. `firm` are the points that must be hit.
+    pub fn new(scenario: Scenario, firm: BTreeSet<String>) -> Self {
+        Self {
+            scenario,
+            firm,
+            runs: BTreeMap::new(),
+            failures: Vec::new(),
+            never_hit: Vec::new(),
+            never_read: Vec::new(),
+            probes: 0,
+            longest: Duration::ZERO,
+        }
+    }
+
+    /// Adds a run. One that went wrong is told at once.
+    pub fn add(&mut self, (point, kind): (String, Kind), outcome: Outcome, took: Duration) {
+        let name = format!("FAULT='{}:{point}:{kind}'", self.scenario);
+        *self.runs.entry(kind).or_default() += 1;
+        self.probes += outcome.probes;
+        self.longest = self.longest.max(took);
+        let mut problems = outcome.problems;
+        if outcome.fired.is_none() {
+            if self.firm.contains(&point) {
+                problems.push("the request was never made".into());
+            }
+            self.never_hit.push(name.clone());
+        }
+        if !outcome.read && !outcome.window_lost {
+            self.never_read.push(name.clone());
+        }
+        if !problems.is_empty() {
+            let hit = outcome.fired.map_or("never hit".to_owned(), |n| format!("hit request {n} of {}", outcome.requests));
+            let text = format!("{name} ({hit}, {took:.1?}):\n{}", problems.join("\n"));
+            println!("faults: {text}");
+            self.failures.push(text);
+        }
+    }
+
+    /// Prints the sum, and fails if a run did.
+    pub fn conclude(self, requests: usize, took: Duration) {
+        let all: usize = self.runs.values().sum();
+        let kinds: Vec<String> = self.runs.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        let converged =
+            if self.failures.is_empty() { "all converged".to_owned() } else { format!("{} FAILED", self.failures.len()) };
+        println!(
+            "faults: scenario {}: N={requests} requests, {all} runs ({} kinds: {}), {converged}; {} attempts to read, {} runs \
+             without time to read, {} whose request did not come about; longest {longest:.0?}, all {took:.0?}",
+            self.scenario,
+            kinds.len(),
+            kinds.join(", "),
+            self.probes,
+            self.never_read.len(),
+            self.never_hit.len(),
+            longest = self.longest,
+        );
+        assert!(self.failures.is_empty(), "{}", self.failures.join("\n\n"));
+        // A few runs alone, chosen by hand, say nothing about shares.
+        if all >= 100 {
+            assert!(self.never_read.len() * 100 <= all * LENIENT, "too many without time to read: {:?}", self.never_read);
+            assert!(self.never_hit.len() * 100 <= all * LENIENT, "too many never hit: {:?}", self.never_hit);
+        }
+    }
+}
