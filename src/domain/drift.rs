@@ -72,7 +72,7 @@ pub fn stages(observed: Option<&Document>, at_once: &[Statement], target: Docume
     if first.same_as(&target) {
         return Stages { first: Some(target), last: None };
     }
-    let narrows = observed.is_none_or(|o| {
+    let narrows = observed.map_or(!first.statements.is_empty(), |o| {
         let gone = |s: &&Statement| s.effect == Effect::Allow && !first.statements.iter().any(|f| f.same_as(s));
         let new = |f: &&Statement| f.effect == Effect::Deny && !o.statements.iter().any(|s| f.implied_by(s));
         o.statements.iter().any(|s| gone(&s)) || first.statements.iter().any(|f| new(&f))

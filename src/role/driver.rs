@@ -202,9 +202,9 @@ async fn execute(
 ) -> Result<(), PassError> {
     let iam = ctx.aws.iam();
     let mut failure = None;
-    for action in &plan.actions {
+    for (position, action) in plan.actions.iter().enumerate() {
         // What failed keeps nothing else from being taken away, but it keeps access from being given.
-        if failure.is_some() && plan.widens && matches!(action, Action::PutDocument { .. }) {
+        if failure.is_some() && position >= plan.widening {
             continue;
         }
         if let Err(error) = one(&iam, desired, action).await {

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::desired::DesiredRole;
 use super::document::{MAX_CHARACTERS, sealed};
-use super::observed::{ForeignPolicy, ObservedRole};
+use super::observed::ObservedRole;
 use super::state::Problem;
 use crate::aws::error::{AwsError, Seen};
-use crate::domain::drift::{KEPT, merge};
+use crate::domain::drift::{KEPT, Stages, merge, stages};
 use crate::domain::policy::{Document, Effect, Statement};
 use crate::domain::tags::{self, Tags};
 
@@ -69,9 +69,11 @@ impl fmt::Display for Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Plan {
-    /// Steps in order: restrict, then create, then the document.
+    /// Steps in order: restrict, then create, then what the document gives.
     pub actions: Vec<Action>,
-    /// True if the document of the plan allows something that the observed one does not.
+    /// From this position on the steps give access: after a failure they are left out.
+    pub widening: usize,
+    /// True if some steps give access: what they give must be computed from what the API server says now.
     pub widens: bool,
     /// Differences that nobody declared.
     pub drift: Vec<String>,
@@ -101,6 +103,7 @@ pub fn plan(
             if needed {
                 let trust = Document::new(desired.trust.clone()).certified();
                 plan.actions.push(Action::Create { trust });
+                plan.widening = 1;
                 if !statements.is_empty() {
                     plan.actions.push(Action::PutDocument { document: Document::new(statements.to_vec()).certified() });
                 }
@@ -119,44 +122,63 @@ pub fn plan(
         plan.problem = Some(Problem::stalled("RoleNameTaken", message));
         return plan;
     }
-    // Without our marks the role is narrowed, never widened: what gives access needs the mark, what takes it away needs the ARN.
-    let given: Vec<Statement>;
-    let statements = if mark == Mark::Gone && !obey {
+    let stripped = mark == Mark::Gone;
+    if stripped && !obey {
         plan.restricted.push(
             "the owner marks are gone from the role; annotate securebucket.io/reconcile-at to put them back".into(),
         );
-        given = statements.iter().filter(|s| s.effect == Effect::Deny || has(role, s)).cloned().collect();
-        &given
-    } else {
-        if mark == Mark::Gone {
-            plan.actions.push(Action::Tag);
-        }
-        statements
-    };
-    let mut foreign = Vec::new();
-    let lifted = plan_foreign(&mut plan, &mut foreign, &role.foreign, obey);
-    let document = plan_document(&mut plan, statements, &lifted, role, obey);
-    let (early, late) = if lifted.is_empty() { (None, document) } else { (document, None) };
-    // The boundary is first: without it IAM refuses us every other change of the role. Denies of policies that go are in ours before they go.
-    plan_boundary(&mut plan, desired, role);
-    plan.actions.extend(early);
-    plan_trust(&mut plan, desired, role, obey);
-    plan.actions.extend(foreign);
-    plan.actions.extend(late);
+    }
+    let Foreign { takes, mut gives, lifted } = plan_foreign(&mut plan, role, obey);
+    let mut document = plan_document(&mut plan, statements, &lifted, role, obey);
+    let mut trust = plan_trust(&mut plan, desired, role, obey);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
     if !needed && clean {
-        plan.actions
-            .retain(|a| matches!(a, Action::PutBoundary | Action::DeleteForeign { .. } | Action::Detach { .. }));
-        if role.document.value().is_some() {
-            plan.actions.push(Action::DeleteDocument);
-        }
-        plan.actions.push(Action::Delete);
+        delete(&mut plan, desired, role, takes.into_iter().chain(gives));
+        return plan;
     }
+    // What gives access needs our marks, a reason, and a look at everything; what takes it away needs the ARN.
+    if stripped && !obey || !needed || !plan.unreadable.is_empty() {
+        (document.last, trust.last) = (None, None);
+        gives.clear();
+    }
+    // The boundary is first: without it IAM refuses us every other change of the role.
+    plan_boundary(&mut plan, desired, role);
+    let between = plan.actions.len() + takes.len() + gives.len() + usize::from(stripped && obey);
+    if between == 0 && trust == Stages::default() && document.last.is_some() {
+        document.first = None;
+    }
+    plan.actions.extend(document.first.map(write));
+    plan.actions.extend(trust.first.map(|trust| Action::PutTrust { trust }));
+    plan.actions.extend(takes);
+    plan.actions.extend((stripped && obey).then_some(Action::Tag));
+    plan.widening = plan.actions.len();
+    plan.actions.extend(trust.last.map(|trust| Action::PutTrust { trust }));
+    plan.actions.extend(gives);
+    plan.actions.extend(document.last.map(write));
+    plan.widens = plan.widening < plan.actions.len();
     plan
 }
 
-fn has(role: &ObservedRole, statement: &Statement) -> bool {
-    role.document.value().is_some_and(|d| d.statements.iter().any(|s| s.same_as(statement)))
+/// Policies first: IAM deletes no role that has any.
+fn delete(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, foreign: impl Iterator<Item = Action>) {
+    plan_boundary(plan, desired, role);
+    let mut theirs = role.foreign.iter().filter_map(|p| p.document.value()).flat_map(|d| &d.statements);
+    let refused = theirs.any(|s| s.effect == Effect::Deny);
+    if refused {
+        // Asked for: Denies of others go too. Until all is gone, nothing is allowed in their place.
+        let closed = Statement::deny("UntilDeleted").actions(["*"]).resources(["*"]);
+        plan.actions.push(Action::PutDocument { document: Document::new(vec![closed]).certified() });
+    }
+    plan.actions.extend(foreign);
+    if refused || role.document.value().is_some() {
+        plan.actions.push(Action::DeleteDocument);
+    }
+    plan.actions.push(Action::Delete);
+    plan.widening = plan.actions.len();
+}
+
+fn write(document: Document) -> Action {
+    if document.statements.is_empty() { Action::DeleteDocument } else { Action::PutDocument { document } }
 }
 
 /// Whose a role under our ARN is.
@@ -188,60 +210,87 @@ fn plan_boundary(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole) {
     }
 }
 
-fn plan_trust(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey: bool) {
-    let trust = merge(&desired.trust, Some(&role.head.trust), obey);
-    if !trust.loosened.is_empty() {
-        plan.drift.push(format!("trust policy: {}", trust.loosened.join(", ")));
+fn plan_trust(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey: bool) -> Stages {
+    let seen = &role.head.trust;
+    let merged = merge(&desired.trust, Some(seen), obey);
+    if !merged.loosened.is_empty() {
+        plan.drift.push(format!("trust policy: {}", merged.loosened.join(", ")));
     }
-    for kept in &trust.kept {
+    for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the trust policy", kept.sid));
     }
-    if let Some(trust) = trust.write {
-        plan.actions.push(Action::PutTrust { trust });
-    }
+    let Some(target) = merged.write else { return Stages::default() };
+    let at_once = without_new(&target, Some(seen));
+    // IAM takes no trust policy without a statement.
+    let staged = stages(Some(seen), &at_once, target);
+    Stages { first: staged.first.filter(|d| !d.statements.is_empty()), ..staged }
 }
 
-/// Policies that are not ours: those that only deny stay, the others go. Denies of those that go are carried over, and returned.
-fn plan_foreign(plan: &mut Plan, actions: &mut Vec<Action>, foreign: &[ForeignPolicy], obey: bool) -> Vec<Statement> {
-    let mut lifted = Vec::new();
-    for policy in foreign {
-        match &policy.document {
-            Seen::Unreadable(e) => plan.unreadable.push(e.clone()),
-            Seen::Value(document) if !obey && document.statements.iter().all(|s| s.effect == Effect::Deny) => {
-                plan.restricted.push(format!(
-                    "policy {} only denies and is kept; annotate securebucket.io/reconcile-at to remove it",
-                    policy.name
-                ));
+/// The document without the Allows that the observed one does not have.
+fn without_new(target: &Document, seen: Option<&Document>) -> Vec<Statement> {
+    let has = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s)));
+    target.statements.iter().filter(|s| s.effect == Effect::Deny || has(s)).cloned().collect()
+}
+
+/// What is to be done about policies that are not ours.
+#[derive(Default)]
+struct Foreign {
+    /// Removals that only take.
+    takes: Vec<Action>,
+    /// Removals of policies with Denies, as asked for.
+    gives: Vec<Action>,
+    /// Denies to carry over.
+    lifted: Vec<Statement>,
+}
+
+/// Policies that only deny stay, the others go. Denies of those that go are carried over; a policy goes only when its Denies are seen in our
+/// document.
+fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Foreign {
+    let mut all = Foreign::default();
+    let carried =
+        |deny: &Statement| role.document.value().is_some_and(|ours| ours.statements.iter().any(|s| deny.implied_by(s)));
+    for policy in &role.foreign {
+        let document = match &policy.document {
+            Seen::Unreadable(e) => {
+                plan.unreadable.push(e.clone());
+                continue;
             }
-            seen => {
-                if let (Seen::Value(document), false) = (seen, obey) {
-                    lifted.extend(document.statements.iter().filter(|s| s.effect == Effect::Deny).cloned());
-                }
-                plan.drift.push(format!("foreign policy {}", policy.name));
-                let name = policy.name.clone();
-                actions.push(if policy.attached {
-                    Action::Detach { arn: name }
-                } else {
-                    Action::DeleteForeign { name }
-                });
-            }
+            seen => seen.value(),
+        };
+        let statements = || document.into_iter().flat_map(|d| &d.statements);
+        let denies: Vec<Statement> = statements().filter(|s| s.effect == Effect::Deny).cloned().collect();
+        if !obey && !denies.is_empty() && denies.len() == statements().count() {
+            plan.restricted.push(format!(
+                "policy {} only denies and is kept; annotate securebucket.io/reconcile-at to remove it",
+                policy.name
+            ));
+            continue;
+        }
+        plan.drift.push(format!("foreign policy {}", policy.name));
+        let name = policy.name.clone();
+        let removal = if policy.attached { Action::Detach { arn: name } } else { Action::DeleteForeign { name } };
+        if obey && !denies.is_empty() {
+            all.gives.push(removal);
+        } else {
+            all.takes.extend(denies.iter().all(carried).then_some(removal));
+            all.lifted.extend(denies);
         }
     }
-    lifted
+    all
 }
 
-/// The write that makes our document right, if one is needed.
+/// The writes that make our document right, if it is not.
 fn plan_document(
     plan: &mut Plan,
     statements: &[Statement],
     lifted: &[Statement],
     role: &ObservedRole,
     obey: bool,
-) -> Option<Action> {
+) -> Stages {
     let seen = match &role.document {
         Seen::Unreadable(e) => {
             plan.unreadable.push(e.clone());
-            return None;
+            return Stages::default();
         }
         seen => seen.value(),
     };
@@ -258,23 +307,19 @@ fn plan_document(
     for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the role's policy", kept.sid));
     }
-    let written = merged.write?;
-    if written.statements.is_empty() {
-        return Some(Action::DeleteDocument);
+    let Some(written) = merged.write else { return Stages::default() };
+    let target = within_limit(written);
+    if seen.is_some_and(|s| s.same_as(&target)) {
+        return Stages::default();
     }
-    let document = within_limit(written);
-    if seen.is_some_and(|s| s.same_as(&document)) {
-        return None;
-    }
-    let had = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s)));
-    plan.widens = document.statements.iter().any(|s| s.effect == Effect::Allow && !had(s));
-    Some(Action::PutDocument { document })
+    let at_once = without_new(&target, seen);
+    let Stages { first, last } = stages(seen, &at_once, target);
+    Stages { first: first.filter(|d| last.is_none() || fits(d)), last }
 }
 
 /// The document, or what is left of it where foreign Denies have made it too long for IAM: first the names of those Denies go, then all that
 /// gives access, and at last everything is refused. Taking access away always fits.
 fn within_limit(document: Document) -> Document {
-    let fits = |d: &Document| sealed(d).render().len() <= MAX_CHARACTERS;
     if fits(&document) {
         return document;
     }
@@ -286,5 +331,9 @@ fn within_limit(document: Document) -> Document {
     let denies = nameless.statements.iter().filter(|s| s.effect == Effect::Deny).cloned().collect();
     let denies = Document::new(denies).certified();
     let nothing = Document::new(vec![Statement::deny("TooManyForeignDenies").actions(["*"]).resources(["*"])]);
-    [nameless, denies].into_iter().find(|d| fits(d)).unwrap_or_else(|| nothing.certified())
+    [nameless, denies].into_iter().find(fits).unwrap_or_else(|| nothing.certified())
+}
+
+fn fits(document: &Document) -> bool {
+    sealed(document).render().len() <= MAX_CHARACTERS
 }
