@@ -18,9 +18,13 @@ mod fixtures;
 mod generate;
 #[path = "planning/laws_converge.rs"]
 mod laws_converge;
+#[path = "planning/laws_role.rs"]
+mod laws_role;
 #[path = "planning/laws_safety.rs"]
 mod laws_safety;
 #[path = "planning/model.rs"]
 mod model;
 #[path = "planning/operator.rs"]
 mod operator;
+#[path = "planning/role_model.rs"]
+mod role_model;

@@ -22,7 +22,7 @@ pub fn config(cases: u32) -> ProptestConfig {
 }
 
 /// As declared, and beside it nothing but Denies that are kept under their own names.
-fn says(policy: &Document, declared: &Document) -> bool {
+pub fn says(policy: &Document, declared: &Document) -> bool {
     let mut rest: Vec<&Statement> = policy.statements.iter().collect();
     for statement in &declared.statements {
         let Some(at) = rest.iter().position(|s| *s == statement) else { return false };
