@@ -24,6 +24,9 @@ use crate::role::state::{Problem, RoleState};
 /// Local clock and AWS may differ by this much before issuing stops.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long the role's policy is tried to be narrowed before the KMS grant is revoked all the same.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+
 /// What was looked up in AWS for this grant, in one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked {
@@ -422,7 +425,9 @@ fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, instal
     };
     // Past the date the Allow is dead whatever stands in the document. Before it the Allow goes first, because S3 asks KMS only now and then;
     // but a role that cannot be written is no reason to leave the KMS grant.
-    let blocked = facts.role.is_some_and(|r| r.problem.is_some());
+    let ended = status.ended.as_ref().and_then(|e| parse_instant(&e.at));
+    let tried = ended.is_none_or(|at| facts.now >= after(at, PATIENCE));
+    let blocked = facts.role.is_some_and(|r| r.problem.as_ref().is_some_and(|p| p.stalled || tried));
     if !kms.is_empty() && (allow_out || blocked || facts.now >= expires_at) {
         return Step::Revoke { ids: kms.iter().map(|g| g.id.clone()).collect() };
     }
