@@ -70,6 +70,7 @@ async fn changes_that_concern_nobody_cost_no_aws_call() {
     with_grant(&scene).await;
     let world = &scene.world;
     sentinel(world, "before").await;
+    scene.still().await;
     let mark = scene.operator.journal().mark();
     let label = Patch::Merge(json!({"metadata": {"labels": {"seen": "yes"}, "annotations": {"note": "x"}}}));
     let params = PatchParams::default();

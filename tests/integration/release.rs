@@ -2,15 +2,16 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use securebucket::api::BUCKET_FINALIZER;
+use securebucket::api::condition::{is_true, types};
 use serde_json::json;
 
 use crate::scene::{Scene, spec};
 use crate::support::facets::ids;
 use crate::support::wait::conditions;
 use crate::support::world::{bind, make_namespace};
-use crate::support::{World, chart};
+use crate::support::{Access, World, chart};
 
 /// Deletes the bucket of a scene and waits until the object is gone.
 async fn release(scene: &Scene) {
@@ -79,13 +80,12 @@ async fn the_key_is_found_by_its_bucket_when_the_alias_is_gone() {
 #[tokio::test]
 async fn a_namespace_made_anew_under_the_name_does_not_inherit() {
     let scene = Scene::new("heir").await;
-    let Scene { world, ids: before, .. } = &scene;
-    world.workload("etl").await.put(&before.bucket, "in/x", "kept").await.allowed();
+    scene.world.workload("etl").await.put(&scene.ids.bucket, "in/x", "kept").await.allowed();
     release(&scene).await;
-    make_anew(world).await;
-    for account in ["ingest", "etl"] {
-        world.service_account(account).await;
-    }
+    let Scene { world, ids: before, operator, .. } = scene;
+    operator.stop().await;
+    make_anew(&world).await;
+    let _operator = world.operator().start();
     world.apply_bucket("data", spec()).await;
     let after = ids(&world.bucket_ready("data").await);
     assert!(after.bucket != before.bucket && after.key != before.key, "{after:?}");
@@ -100,34 +100,43 @@ async fn a_namespace_made_anew_under_the_name_does_not_inherit() {
 
 #[tokio::test]
 async fn duties_do_not_follow_a_namespace_made_anew() {
-    let scene = Scene::watched("suspend").await;
-    let Scene { world, ids: before, .. } = &scene;
+    let Scene { world, ids: before, operator, .. } = Scene::new("suspend").await;
     world.workload("etl").await.put(&before.bucket, "in/x", "kept").await.allowed();
+    operator.stop().await;
     // A cluster restored from a backup: the object with its status, in a namespace that is another one.
     let object = world.buckets().get("data").await.unwrap();
     let none = json!({"metadata": {"finalizers": null}});
-    world.buckets().patch("data", &Default::default(), &kube::api::Patch::Merge(none)).await.unwrap();
-    let _ = world.buckets().delete("data", &DeleteParams::default()).await;
-    world.gone(&world.buckets(), "data").await;
-    make_anew(world).await;
-    for account in ["ingest", "etl"] {
-        world.service_account(account).await;
-    }
+    world.buckets().patch("data", &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
+    world.buckets().delete("data", &DeleteParams::default()).await.unwrap();
+    make_anew(&world).await;
     let mut restored = securebucket::api::SecureBucket::new("data", object.spec.clone());
     restored.metadata.finalizers = Some(vec![BUCKET_FINALIZER.into()]);
     world.buckets().create(&PostParams::default(), &restored).await.unwrap();
     let status = json!({"status": object.status});
-    world.buckets().patch_status("data", &Default::default(), &kube::api::Patch::Merge(status)).await.unwrap();
-    scene.several_checks().await;
+    world.buckets().patch_status("data", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let _operator = world.operator().start();
+    let suspended = |b: &securebucket::api::SecureBucket| {
+        let access = b.status.clone().unwrap_or_default().access;
+        access.iter().all(|a| a.state != "InForce") && !is_true(conditions(b), types::READY)
+    };
+    world.bucket_when("data", "its duties are not in force", suspended).await;
     let token = world.token_for("etl", crate::support::account::AUDIENCE).await;
-    match world.assume(&world.role_arn("etl"), &token).await {
-        crate::support::Access::Denied { .. } => {}
-        crate::support::Access::Allowed(etl) => {
-            etl.get(&before.bucket, "in/x").await.denied();
+    let out = || async {
+        match world.assume(&world.role_arn("etl"), &token).await {
+            Access::Denied { .. } => Some(()),
+            Access::Allowed(etl) => etl.get(&before.bucket, "in/x").await.is_denied().then_some(()),
         }
-    }
+    };
+    world.until("the new ServiceAccount has no access", out).await;
+    let events = world.events("data").await;
+    let uid = world.buckets().get("data").await.unwrap().metadata.uid;
+    let given = |e: &&k8s_openapi::api::events::v1::Event| {
+        e.reason.as_deref() == Some("AccessGiven") && e.regarding.as_ref().is_some_and(|r| r.uid == uid)
+    };
+    assert_eq!(events.iter().filter(given).count(), 0);
 }
 
+/// Deletes the namespace, makes another of the name, and the ServiceAccounts in it.
 async fn make_anew(world: &World) {
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
     let name = &world.namespace;
@@ -145,6 +154,9 @@ async fn make_anew(world: &World) {
     world.gone(&namespaces, name).await;
     make_namespace(&world.client, name).await;
     bind(&world.client, name, world.operator_namespace(), chart::NAMESPACED_ROLE).await;
+    for account in ["ingest", "etl", "reports"] {
+        world.service_account(account).await;
+    }
 }
 
 #[tokio::test]

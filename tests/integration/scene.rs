@@ -1,6 +1,6 @@
 //! A scene that many tests begin with: one bucket, in sync, with a Producer and a Processor.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::api::DeleteParams;
 use securebucket::api::DecryptGrant;
@@ -8,7 +8,7 @@ use securebucket::api::condition::{is_true, types};
 use serde_json::{Value, json};
 
 use crate::support::facets::{Facets, Ids, ids};
-use crate::support::wait::{conditions, grant_conditions, state, up_to_date};
+use crate::support::wait::{PATIENCE, conditions, grant_conditions, state, up_to_date};
 use crate::support::world::grant_spec;
 use crate::support::{Operator, OperatorBuilder, World};
 
@@ -100,6 +100,19 @@ impl Scene {
         let looks = || self.operator.journal().count("GetBucketPolicy");
         let enough = looks() + 3;
         self.world.until("three more checks", || async { (looks() >= enough).then_some(()) }).await;
+    }
+
+    /// Waits until the operator has asked nothing of AWS for a second: what had been set off is over.
+    pub async fn still(&self) {
+        let (journal, begun) = (self.operator.journal(), Instant::now());
+        loop {
+            let mark = journal.mark();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if journal.mark() == mark {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not come to rest:\n{}", self.world.dump().await);
+        }
     }
 
     /// Asks for the declared state and waits until it is there.

@@ -30,6 +30,8 @@ impl World {
     pub fn kubectl(&self, arguments: &[&str]) -> Printed {
         let mut kubectl = Command::new(&self.stack.tools.kubectl);
         kubectl.arg("--kubeconfig").arg(&self.stack.kube.kubeconfig).args(["--namespace", &self.namespace]);
+        // What an earlier version of the CRDs was called must not be remembered.
+        kubectl.arg("--cache-dir").arg(self.directory().join("kubectl"));
         kubectl.args(arguments).output().unwrap().into()
     }
 
