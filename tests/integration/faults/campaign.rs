@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::StreamExt;
 
 use super::history::matches;
+use super::invariants::Usual;
 use super::mask::difference;
 use super::plan::{Kind, Point};
 use super::report::Report;
@@ -134,8 +135,8 @@ async fn known(scenario: Scenario) -> Known {
         points.drain(..from);
     }
     let first = &runs[0];
-    let policies = runs.iter().flat_map(|o| o.policies.clone()).collect();
-    let reference = Reference { trace: first.trace.clone(), snapshots: first.snapshots.clone(), policies };
+    let usual = runs.iter().fold(Usual::default(), |all, run| all.or(&run.usual));
+    let reference = Reference { trace: first.trace.clone(), snapshots: first.snapshots.clone(), usual };
     Known { reference, points, firm: firm.unwrap_or_default() }
 }
 

@@ -74,19 +74,24 @@ impl<'a> History<'a> {
         })
     }
 
-    /// The inline policy of a role at a moment, as far as writes were answered by then.
-    pub fn document(self, role: &str, at: Timestamp) -> Option<&'a Value> {
-        let mut document = None;
-        let mut writes: Vec<_> = self.aws().filter(|(e, _, p)| e.done <= at && p["RoleName"] == role).collect();
+    /// What the inline policy of a role may have been at a moment: as the last answered write left it, and as those under way leave it. AWS
+    /// shows an effect before its writer has the answer.
+    pub fn documents(self, role: &str, at: Timestamp) -> Vec<Option<&'a Value>> {
+        let mut writes: Vec<_> = self.aws().filter(|(e, _, p)| e.sent <= at && p["RoleName"] == role).collect();
         writes.sort_by_key(|(e, _, _)| e.done);
-        for (_, operation, parameters) in writes {
-            match operation {
-                "PutRolePolicy" => document = Some(&parameters["PolicyDocument"]),
-                "DeleteRolePolicy" | "DeleteRole" => document = None,
-                _ => {}
+        let mut possible = vec![None];
+        for (entry, operation, parameters) in writes {
+            let left = match operation {
+                "PutRolePolicy" => Some(&parameters["PolicyDocument"]),
+                "DeleteRolePolicy" | "DeleteRole" => None,
+                _ => continue,
+            };
+            if entry.done <= at {
+                possible.clear();
             }
+            possible.push(left);
         }
-        document
+        possible
     }
 
     /// Ids of KMS grants that were made and not revoked at a moment.

@@ -48,13 +48,42 @@ pub struct Law<'a> {
     pub prefix: &'a str,
     /// Placeholders of this world.
     pub mask: &'a Mask,
-    /// Bucket and key policies of the run without faults, masked; `None` in that run itself.
-    pub policies: Option<&'a BTreeSet<String>>,
+    /// What runs without faults wrote; `None` in such a run itself.
+    pub usual: Option<&'a Usual>,
 }
 
-/// Bucket and key policies that were written, masked.
-pub fn policies(history: History<'_>, mask: &Mask) -> BTreeSet<String> {
-    resource_policies(history).map(|(_, p)| comparable(p, mask)).collect()
+/// What runs without faults write.
+#[derive(Clone, Debug, Default)]
+pub struct Usual {
+    /// Bucket and key policies, masked.
+    pub policies: BTreeSet<String>,
+    /// How often each operation has an effect, roles apart, at most.
+    pub counts: BTreeMap<String, usize>,
+}
+
+impl Usual {
+    /// What a run wrote.
+    pub fn of(entries: &[Entry], mask: &Mask) -> Self {
+        let history = History::new(entries);
+        let policies = resource_policies(history).map(|(_, p)| comparable(p, mask)).collect();
+        let mut counts = BTreeMap::new();
+        for (_, operation, parameters) in history.aws() {
+            let role = parameters["RoleName"].as_str().map(|r| mask.text(r)).unwrap_or_default();
+            *counts.entry(format!("{operation} {role}").trim_end().to_owned()).or_default() += 1;
+        }
+        Self { policies, counts }
+    }
+
+    /// Together with what another run wrote.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        self.policies.extend(other.policies.iter().cloned());
+        for (operation, count) in &other.counts {
+            let most = self.counts.entry(operation.clone()).or_default();
+            *most = (*most).max(*count);
+        }
+        self
+    }
 }
 
 /// The statements of a policy, masked, in an order that does not depend on the world.
@@ -81,6 +110,9 @@ impl Law<'_> {
         self.removal(history, &mut found);
         self.finalizers(history, &mut found);
         self.resource_policies(history, &mut found);
+        if let Some(usual) = self.usual {
+            self.counts(usual, &Usual::of(entries, self.mask), &mut found);
+        }
         found
     }
 
@@ -162,11 +194,11 @@ impl Law<'_> {
                 }
             }
             names.insert(parameters["Name"].as_str().unwrap_or_default());
-            let document = history.document(&self.reader, at);
+            let documents = history.documents(&self.reader, at);
             match ends.into_values().max() {
                 Some(end) if at >= end => found.push(format!("S2: a KMS grant is issued at {at}, after its end {end}")),
-                Some(end) if !document.is_some_and(|d| carries(d, end)) => {
-                    found.push(format!("S1: a KMS grant is issued while the role's policy is {document:?}"));
+                Some(end) if !documents.iter().flatten().any(|d| carries(d, end)) => {
+                    found.push(format!("S1: a KMS grant is issued while the role's policy is {documents:?}"));
                 }
                 Some(_) => {}
                 None => found.push("S2: a KMS grant is issued before expiresAt was in status".into()),
@@ -203,17 +235,17 @@ impl Law<'_> {
         for grant in history.accepted("decryptgrants").filter(|g| g.text("/status/removal/verifiedAt").is_some()) {
             let at = grant.entry.asked;
             let live = history.live_grants(at);
-            let allows = history.document(&self.reader, at).is_some_and(|d| with_effect(d, "Allow").next().is_some());
+            let documents = history.documents(&self.reader, at);
+            let allows = documents.iter().all(|d| d.is_some_and(|d| with_effect(d, "Allow").next().is_some()));
             if !live.is_empty() || allows {
                 found.push(format!("S10: removal recorded while KMS grants {live:?} live, Allow in the role: {allows}"));
             }
         }
         for (entry, _) in history.of("RevokeGrant") {
             let still = history.ends(entry.asked).into_values().max().filter(|end| entry.asked < *end);
-            if let (Some(end), Some(document)) = (still, history.document(&self.reader, entry.asked)) {
-                if carries(document, end) {
-                    found.push("a KMS grant is revoked while the role's policy still lets its holder read".into());
-                }
+            let documents = history.documents(&self.reader, entry.asked);
+            if still.is_some_and(|end| documents.iter().all(|d| d.is_some_and(|d| carries(d, end)))) {
+                found.push("a KMS grant is revoked while the role's policy still lets its holder read".into());
             }
         }
         for (entry, operation, parameters) in history.aws().filter(|(_, _, p)| p["RoleName"] == self.reader.as_str()) {
@@ -265,12 +297,22 @@ impl Law<'_> {
             if operation == "PutBucketPolicy" && with_effect(policy, "Allow").next().is_some() {
                 found.push(format!("S8: a bucket policy that allows: {policy}"));
             }
-            let Some(wanted) = self.policies else { continue };
+            let Some(wanted) = self.usual.map(|u| &u.policies) else { continue };
             let written = comparable(policy, self.mask);
             if !wanted.contains(&written) {
                 let known: BTreeSet<&str> = wanted.iter().flat_map(|p| p.lines()).collect();
                 let new: Vec<&str> = written.lines().filter(|s| !known.contains(s)).collect();
                 found.push(format!("S8: {operation} writes a policy that a run without faults does not; new in it: {new:?}"));
+            }
+        }
+    }
+
+    /// One fault has an operation repeated once, and no more: who writes what is there already has not looked.
+    fn counts(&self, usual: &Usual, made: &Usual, found: &mut Vec<String>) {
+        for (operation, count) in &made.counts {
+            let most = usual.counts.get(operation).copied().unwrap_or_default() + 1;
+            if *count > most {
+                found.push(format!("{operation} had an effect {count} times, at most {most} were expected"));
             }
         }
     }

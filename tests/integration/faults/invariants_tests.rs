@@ -79,14 +79,14 @@ fn lawful() -> Vec<Entry> {
 fn violations(mut entries: Vec<Entry>) -> Vec<String> {
     entries.sort_by_key(|e| e.sent);
     let mask = Mask::default();
-    let wanted = policies(History::new(&lawful()), &mask);
+    let usual = Usual::of(&lawful(), &mask);
     let law = Law {
         reader: READER.into(),
         reader_arn: READER_ARN.into(),
         bucket_arn: "arn:aws:s3:::b".into(),
         prefix: "in/",
         mask: &mask,
-        policies: Some(&wanted),
+        usual: Some(&usual),
     };
     law.violations(&entries)
 }
@@ -149,6 +149,10 @@ fn every_breach_is_found() {
         ("a bucket policy that allows", with(aws(2, "PutBucketPolicy", json!({ "Policy": open }))), "that allows"),
         ("another bucket policy", with(aws(2, "PutBucketPolicy", json!({"Policy": {"Statement": [{"Sid": "q"}]}}))), "does not; new in it"),
     ];
+    let again: Vec<Entry> = (20..22).map(|s| role_policy(s, json!([deny(T0)]))).collect();
+    let cases = cases.into_iter().chain([
+        ("a storm of writes", lawful().into_iter().chain(again).collect(), "had an effect 4 times, at most 3"),
+    ]);
     for (what, entries, word) in cases {
         let found = violations(entries);
         assert!(found.iter().any(|f| f.contains(word)), "{what}: not found in {found:?}");

@@ -1,6 +1,5 @@
 //! One run: a world, a scenario, at most one fault, and everything that was seen.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use securebucket::domain::identity;
 use serde::de::DeserializeOwned;
 
 use super::history::History;
-use super::invariants::{Law, policies};
+use super::invariants::{Law, Usual};
 use super::journal::{Journal, now};
 use super::layers::Outside;
 use super::mask::{Mask, difference};
@@ -50,8 +49,8 @@ pub struct Reference {
     pub trace: Vec<Point>,
     /// Its snapshots, by name.
     pub snapshots: Vec<(&'static str, Vec<String>)>,
-    /// Its bucket and key policies, masked.
-    pub policies: BTreeSet<String>,
+    /// What it wrote.
+    pub usual: Usual,
 }
 
 /// What a run came to.
@@ -65,8 +64,8 @@ pub struct Outcome {
     pub requests: usize,
     /// Its snapshots, by name.
     pub snapshots: Vec<(&'static str, Vec<String>)>,
-    /// Its bucket and key policies, masked.
-    pub policies: BTreeSet<String>,
+    /// What it wrote.
+    pub usual: Usual,
     /// What is wrong.
     pub problems: Vec<String>,
     /// The workload read at least once.
@@ -85,7 +84,7 @@ impl Outcome {
             trace: Vec::new(),
             requests: 0,
             snapshots: Vec::new(),
-            policies: BTreeSet::new(),
+            usual: Usual::default(),
             problems: vec![why],
             read: false,
             window_lost: false,
@@ -289,7 +288,7 @@ impl<'a> Run<'a> {
             bucket_arn: self.bucket_arn.get().cloned().unwrap_or_default(),
             prefix: PREFIX,
             mask: &self.mask,
-            policies: self.reference.map(|r| &r.policies),
+            usual: self.reference.map(|r| &r.usual),
         };
         let mut problems = self.problems.into_inner().unwrap();
         problems.extend(law.violations(&entries));
@@ -302,7 +301,7 @@ impl<'a> Run<'a> {
             requests: self.faults.trace().len(),
             trace: self.faults.trace(),
             snapshots: self.snapshots.into_inner().unwrap(),
-            policies: policies(history, &self.mask),
+            usual: Usual::of(&entries, &self.mask),
             problems,
             probes: probes.len(),
         }
