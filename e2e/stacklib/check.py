@@ -22,6 +22,8 @@ STACK = [sys.executable, str(E2E / "stack")]
 CARGO_TEST = ["cargo", "test", "--locked"]
 # `cargo test` builds it: the integration tests run it.
 BINARY = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target") / "debug" / "securebucket"
+# The integration tests wait most of their time, each in a world of its own.
+TEST_THREADS = os.environ.get("RUST_TEST_THREADS") or str(max(8, os.cpu_count() or 1))
 
 LINT = {
     "format": ["cargo", "fmt", "--check"],
@@ -84,7 +86,7 @@ def lint_and_test() -> list[Outcome]:
     if not outcomes[1].failed:
         with tempfile.TemporaryDirectory(prefix="securebucket-calls.") as calls:
             outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast"], count=cargo_counts,
-                                extra={"SECUREBUCKET_CALL_LOG_DIR": calls}))
+                                extra={"SECUREBUCKET_CALL_LOG_DIR": calls, "RUST_TEST_THREADS": TEST_THREADS}))
             outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
