@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
-use super::decide::{self, Facts, Looked, Step, decide};
+use super::decide::{Facts, Looked, Step, decide};
 use super::observe::look;
 use super::status::{settle, usable};
-use super::{tell, terms};
+use super::{removal, tell, terms};
 use crate::api::condition::{Set, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
@@ -188,7 +188,7 @@ impl Work<'_> {
     /// A call failed: said in status and in an event before it is tried again.
     async fn say(&mut self, error: &AwsError) -> Result<(), PassError> {
         let ended = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
-        let step = decide::failed(error, ended, &self.ctx.install);
+        let step = removal::failed(error, ended, &self.ctx.install);
         self.finish(&step, self.ctx.clock.aws_now()).await.map(drop)
     }
 

@@ -5,6 +5,7 @@ pub mod decide;
 pub mod driver;
 #[cfg(feature = "operator")]
 pub mod observe;
+mod removal;
 pub mod status;
 #[cfg(feature = "operator")]
 pub mod tell;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::{Effect, Set, Statement};
+use crate::domain::time::parse_instant;
 
 impl Statement {
     /// True if `wider`, as a Deny, refuses everything that `self`, as a Deny, refuses. Sound, not complete: `false` means "cannot tell".
@@ -29,8 +32,18 @@ fn holds_less(operator: &str, own: &BTreeSet<String>, values: &BTreeSet<String>)
     match operator {
         "StringEquals" | "StringLike" | "ArnEquals" | "ArnLike" => own.is_subset(values),
         "StringNotEquals" | "StringNotLike" | "ArnNotEquals" | "ArnNotLike" => own.is_superset(values),
+        "DateGreaterThan" | "DateGreaterThanEquals" => {
+            own == values || dates(own, values).is_some_and(|(own, v)| own >= v)
+        }
+        "DateLessThan" | "DateLessThanEquals" => own == values || dates(own, values).is_some_and(|(own, v)| own <= v),
         _ => own == values,
     }
+}
+
+/// The instants, if each side has just one.
+fn dates(own: &BTreeSet<String>, values: &BTreeSet<String>) -> Option<(Timestamp, Timestamp)> {
+    let one = |all: &BTreeSet<String>| parse_instant(all.first().filter(|_| all.len() == 1)?);
+    Some((one(own)?, one(values)?))
 }
 
 /// True if everything in `inner` is in `outer`, judged by patterns that are equal or that `*` covers.
@@ -76,5 +89,15 @@ mod tests {
         assert!(!only(&["a", "b"]).implied_by(&only(&["a"])));
         let every = |who: &[&str]| deny(&["s3:*"]).when("ForAllValues:StringEquals", "k", who.iter().copied());
         assert!(!every(&["a"]).implied_by(&every(&["a", "b"])), "of many values: cannot tell");
+    }
+
+    #[test]
+    fn an_earlier_start_refuses_more() {
+        let from = |at: &str| deny(&["s3:*"]).when("DateGreaterThanEquals", "aws:CurrentTime", [at]);
+        let (noon, later) = (from("2026-11-24T12:00:00Z"), from("2026-11-24T12:15:00Z"));
+        assert!(later.implied_by(&noon) && !noon.implied_by(&later));
+        assert!(!later.implied_by(&from("soon")) && !from("soon").implied_by(&noon), "no date: cannot tell");
+        let until = |at: &str| deny(&["s3:*"]).when("DateLessThan", "aws:CurrentTime", [at]);
+        assert!(until("2026-11-24T12:00:00Z").implied_by(&until("2026-11-24T12:15:00Z")));
     }
 }
