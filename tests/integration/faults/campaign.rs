@@ -66,7 +66,12 @@ async fn campaign(scenario: Scenario) {
     }
     let begun = Instant::now();
     let Known { reference, points, firm } = known(scenario).await;
-    println!("faults: scenario {scenario}: N={} requests, {} points; without faults it took {:?}", reference.trace.len(), points.len(), begun.elapsed());
+    println!(
+        "faults: scenario {scenario}: N={} requests, {} points; without faults it took {:?}",
+        reference.trace.len(),
+        points.len(),
+        begun.elapsed()
+    );
     if wanted.as_ref().is_some_and(|w| w.ends_with(":list")) {
         for (index, point) in points.iter().enumerate() {
             println!("{:4} {point}", index + 1);
@@ -79,6 +84,7 @@ async fn campaign(scenario: Scenario) {
         Some(text) => chosen(&text, &points),
         None => campaign_of(&points, all),
     };
+    let planned = faults.len();
     let lanes = std::env::var("FAULTS_LANES").ok().and_then(|t| t.parse().ok()).unwrap_or(LANES);
     let runs = futures::stream::iter(faults.into_iter().map(|fault| {
         let reference = Arc::clone(&reference);
@@ -98,6 +104,7 @@ async fn campaign(scenario: Scenario) {
     let mut runs = runs.buffer_unordered(lanes);
     while let Some((fault, outcome, took)) = runs.next().await {
         report.add(fault, outcome, took);
+        report.progress(planned, begun.elapsed());
     }
     report.conclude(reference.trace.len(), begun.elapsed());
 }
@@ -152,10 +159,12 @@ fn campaign_of(points: &[Point], all: bool) -> Vec<(String, Kind)> {
 fn chosen(text: &str, points: &[Point]) -> Vec<(String, Kind)> {
     let (rest, kind) = text.rsplit_once(':').expect("FAULT is scenario:point:kind");
     let (_, wanted) = rest.split_once(':').expect("FAULT is scenario:point:kind");
-    let kinds = |point: &Point| if kind == "*" { Kind::at(point) } else { vec![kind.parse().expect("a kind of fault")] };
+    let kinds =
+        |point: &Point| if kind == "*" { Kind::at(point) } else { vec![kind.parse().expect("a kind of fault")] };
     let numbered = points.iter().enumerate().map(|(i, p)| ((i + 1).to_string(), p));
     let fits = |(number, point): &(String, &Point)| number == wanted || matches(wanted, &point.to_string());
-    let found: Vec<_> = numbered.filter(fits).flat_map(|(_, p)| kinds(p).into_iter().map(|k| (p.to_string(), k))).collect();
+    let found: Vec<_> =
+        numbered.filter(fits).flat_map(|(_, p)| kinds(p).into_iter().map(|k| (p.to_string(), k))).collect();
     // A request that not every run makes may be missing from the runs without faults.
     if found.is_empty() { vec![(wanted.to_owned(), kind.parse().expect("a kind of fault"))] } else { found }
 }

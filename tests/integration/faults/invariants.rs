@@ -238,7 +238,8 @@ impl Law<'_> {
             let documents = history.documents(&self.reader, at);
             let allows = documents.iter().all(|d| d.is_some_and(|d| with_effect(d, "Allow").next().is_some()));
             if !live.is_empty() || allows {
-                found.push(format!("S10: removal recorded while KMS grants {live:?} live, Allow in the role: {allows}"));
+                found
+                    .push(format!("S10: removal recorded while KMS grants {live:?} live, Allow in the role: {allows}"));
             }
         }
         for (entry, _) in history.of("RevokeGrant") {
@@ -283,7 +284,8 @@ impl Law<'_> {
             let activated = history.accepted("decryptgrants").any(|g| g.text("/status/expiresAt").is_some());
             let proved = history.accepted("decryptgrants").any(|g| g.text("/status/removal/verifiedAt").is_some());
             if !live.is_empty() || activated && !proved {
-                found.push(format!("S10: the finalizer of {kind} goes while KMS grants {live:?} live, proof: {proved}"));
+                found
+                    .push(format!("S10: the finalizer of {kind} goes while KMS grants {live:?} live, proof: {proved}"));
             }
         }
     }
@@ -302,7 +304,9 @@ impl Law<'_> {
             if !wanted.contains(&written) {
                 let known: BTreeSet<&str> = wanted.iter().flat_map(|p| p.lines()).collect();
                 let new: Vec<&str> = written.lines().filter(|s| !known.contains(s)).collect();
-                found.push(format!("S8: {operation} writes a policy that a run without faults does not; new in it: {new:?}"));
+                found.push(format!(
+                    "S8: {operation} writes a policy that a run without faults does not; new in it: {new:?}"
+                ));
             }
         }
     }

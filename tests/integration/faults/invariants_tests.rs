@@ -114,7 +114,8 @@ fn every_breach_is_found() {
                       "Condition": {"DateLessThan": {"aws:CurrentTime": END}}});
     let other_role = json!({"RoleName": "ns--writer-0", "PolicyDocument": {"Statement": [allow(END), deny(END)]}});
     let reencrypt = json!({"Operations": ["Decrypt", "ReEncryptFrom"], "GranteePrincipal": READER_ARN, "Name": "n"});
-    let stranger = json!({"Operations": ["Decrypt", "DescribeKey"], "GranteePrincipal": "arn:aws:iam::1:role/x", "Name": "n"});
+    let stranger =
+        json!({"Operations": ["Decrypt", "DescribeKey"], "GranteePrincipal": "arn:aws:iam::1:role/x", "Name": "n"});
     let nameless = json!({"Operations": ["Decrypt", "DescribeKey"], "GranteePrincipal": READER_ARN});
     let second_name = json!({"Operations": ["Decrypt", "DescribeKey"], "GranteePrincipal": READER_ARN, "Name": "m"});
     let open = json!({"Statement": [{"Sid": "p", "Effect": "Allow", "Principal": "*"}]});
@@ -136,7 +137,11 @@ fn every_breach_is_found() {
         ("a second key", with(aws(13, "CreateKey", json!({"Policy": {"Statement": [{"Sid": "k"}]}}))), "2 keys"),
         ("a write before the finalizer", without(0), "before the finalizer of the SecureBucket"),
         ("a write after the finalizer", with(aws(13, "PutKeyPolicy", json!({}))), "after the SecureBucket let go"),
-        ("a KMS grant before its finalizer", without(3).into_iter().filter(|e| e.sent != at(4)).collect(), "of the DecryptGrant"),
+        (
+            "a KMS grant before its finalizer",
+            without(3).into_iter().filter(|e| e.sent != at(4)).collect(),
+            "of the DecryptGrant",
+        ),
         ("a destroyed bucket", with(aws(13, "DeleteBucket", json!({}))), "DeleteBucket was asked for"),
         ("a destroyed key", with(aws(13, "ScheduleKeyDeletion", json!({}))), "ScheduleKeyDeletion was asked for"),
         ("a prolonged window", with(grant(9, json!({"activatedAt": T0, "expiresAt": LATER}))), "expiresAt went from"),
@@ -147,12 +152,18 @@ fn every_breach_is_found() {
         ("the Deny goes while a KMS grant lives", with(role_policy(7, json!([]))), "takes the Deny away"),
         ("a finalizer that goes without proof", without(9), "proof: false"),
         ("a bucket policy that allows", with(aws(2, "PutBucketPolicy", json!({ "Policy": open }))), "that allows"),
-        ("another bucket policy", with(aws(2, "PutBucketPolicy", json!({"Policy": {"Statement": [{"Sid": "q"}]}}))), "does not; new in it"),
+        (
+            "another bucket policy",
+            with(aws(2, "PutBucketPolicy", json!({"Policy": {"Statement": [{"Sid": "q"}]}}))),
+            "does not; new in it",
+        ),
     ];
     let again: Vec<Entry> = (20..22).map(|s| role_policy(s, json!([deny(T0)]))).collect();
-    let cases = cases.into_iter().chain([
-        ("a storm of writes", lawful().into_iter().chain(again).collect(), "had an effect 4 times, at most 3"),
-    ]);
+    let cases = cases.into_iter().chain([(
+        "a storm of writes",
+        lawful().into_iter().chain(again).collect(),
+        "had an effect 4 times, at most 3",
+    )]);
     for (what, entries, word) in cases {
         let found = violations(entries);
         assert!(found.iter().any(|f| f.contains(word)), "{what}: not found in {found:?}");

@@ -135,12 +135,7 @@ impl Outside {
     }
 
     /// Sends, and notes a write in the journal.
-    async fn sent<A>(
-        &self,
-        write: Option<Write>,
-        sending: impl Future<Output = (A, u16, Value)>,
-        late: Duration,
-    ) -> A {
+    async fn sent<A>(&self, write: Option<Write>, sending: impl Future<Output = (A, u16, Value)>, late: Duration) -> A {
         let asked = now();
         let _under_way = self.journal.leaves();
         if !late.is_zero() {

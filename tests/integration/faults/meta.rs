@@ -30,10 +30,17 @@ async fn leave_things_behind() {
     maps.create(&PostParams::default(), &left).await.unwrap();
     says(&found().await, "not wanted /kubernetes/configmaps/left-behind");
 
-    let allow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
+    let allow =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     let trust = json!({"Version": "2012-10-17", "Statement": []});
     let (iam, path) = (&run.root.iam, run.world.install.role_path());
-    iam.create_role().path(&path).role_name("left").assume_role_policy_document(trust.to_string()).send().await.unwrap();
+    iam.create_role()
+        .path(&path)
+        .role_name("left")
+        .assume_role_policy_document(trust.to_string())
+        .send()
+        .await
+        .unwrap();
     let policy = iam.put_role_policy().role_name("left").policy_name("p").policy_document(allow.to_string());
     policy.send().await.unwrap();
     says(&found().await, "not wanted /roles/left/inline/p/Statement/0/Action");
@@ -42,7 +49,8 @@ async fn leave_things_behind() {
     let key = run.root.kms.list_keys().send().await.unwrap().keys().first().unwrap().key_arn.clone().unwrap();
     let token = std::fs::read_to_string(run.world.token_file()).unwrap();
     let operator = run.world.assume(&run.world.install.operator_role, &token).await.allowed();
-    let grant = operator.aws.kms.create_grant().key_id(key).grantee_principal(run.world.install.place.role(&path, "left"));
+    let grant =
+        operator.aws.kms.create_grant().key_id(key).grantee_principal(run.world.install.place.role(&path, "left"));
     grant.operations(GrantOperation::Decrypt).name("left").send().await.unwrap();
     says(&found().await, "not wanted /keys/0/grants/0/grantee");
 

@@ -190,8 +190,7 @@ impl Faults {
         }
         let nth = state.counts.entry(request.label.to_owned()).or_default();
         *nth += 1;
-        let point =
-            Point { label: request.label.to_owned(), nth: *nth, writes: request.writes, aws: request.aws };
+        let point = Point { label: request.label.to_owned(), nth: *nth, writes: request.writes, aws: request.aws };
         let name = point.to_string();
         state.trace.push(point);
         let kind = match &state.target {

@@ -65,7 +65,12 @@ impl Prober {
         let from = now();
         let fits = |p: &Probe| p.sent >= from && p.allowed == allowed;
         let found = poll(|| async { self.probes().iter().any(fits).then_some(()) }).await;
-        assert!(found.is_some(), "reading is not {}: {:?}", if allowed { "allowed" } else { "refused" }, self.probes().last());
+        assert!(
+            found.is_some(),
+            "reading is not {}: {:?}",
+            if allowed { "allowed" } else { "refused" },
+            self.probes().last()
+        );
     }
 }
 

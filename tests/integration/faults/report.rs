@@ -54,10 +54,19 @@ impl Report {
             self.never_read.push(name.clone());
         }
         if !problems.is_empty() {
-            let hit = outcome.fired.map_or("never hit".to_owned(), |n| format!("hit request {n} of {}", outcome.requests));
+            let hit =
+                outcome.fired.map_or("never hit".to_owned(), |n| format!("hit request {n} of {}", outcome.requests));
             let text = format!("{name} ({hit}, {took:.1?}):\n{}", problems.join("\n"));
             println!("faults: {text}");
             self.failures.push(text);
+        }
+    }
+
+    /// Prints how far it is, from time to time.
+    pub fn progress(&self, planned: usize, took: Duration) {
+        let done: usize = self.runs.values().sum();
+        if done.is_multiple_of(50) && done < planned {
+            println!("faults: scenario {}: {done} of {planned} runs after {took:.0?}", self.scenario);
         }
     }
 
@@ -65,8 +74,11 @@ impl Report {
     pub fn conclude(self, requests: usize, took: Duration) {
         let all: usize = self.runs.values().sum();
         let kinds: Vec<String> = self.runs.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-        let converged =
-            if self.failures.is_empty() { "all converged".to_owned() } else { format!("{} FAILED", self.failures.len()) };
+        let converged = if self.failures.is_empty() {
+            "all converged".to_owned()
+        } else {
+            format!("{} FAILED", self.failures.len())
+        };
         println!(
             "faults: scenario {}: N={requests} requests, {all} runs ({} kinds: {}), {converged}; {} attempts to read, {} runs \
              without time to read, {} whose request did not come about; longest {longest:.0?}, all {took:.0?}",
@@ -81,7 +93,11 @@ impl Report {
         assert!(self.failures.is_empty(), "{}", self.failures.join("\n\n"));
         // A few runs alone, chosen by hand, say nothing about shares.
         if all >= 100 {
-            assert!(self.never_read.len() * 100 <= all * LENIENT, "too many without time to read: {:?}", self.never_read);
+            assert!(
+                self.never_read.len() * 100 <= all * LENIENT,
+                "too many without time to read: {:?}",
+                self.never_read
+            );
             assert!(self.never_hit.len() * 100 <= all * LENIENT, "too many never hit: {:?}", self.never_hit);
         }
     }

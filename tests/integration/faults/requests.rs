@@ -102,7 +102,10 @@ mod tests {
         assert_eq!(aws("kms", "DescribeKey", r#"{"KeyId":"alias/x"}"#).0, "kms DescribeKey alias");
         assert_eq!(aws("kms", "DescribeKey", r#"{"KeyId":"arn:x"}"#).0, "kms DescribeKey");
         let (label, parameters) = aws("s3", "PutBucketPolicy", r#"{"Version":"v"}"#);
-        assert_eq!((label.as_str(), parameters), ("s3 PutBucketPolicy", json!({"Bucket": "b-1", "Policy": {"Version": "v"}})));
+        assert_eq!(
+            (label.as_str(), parameters),
+            ("s3 PutBucketPolicy", json!({"Bucket": "b-1", "Policy": {"Version": "v"}}))
+        );
     }
 
     #[test]

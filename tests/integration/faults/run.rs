@@ -225,7 +225,8 @@ impl<'a> Run<'a> {
             let found = r.snapshots.iter().find(|(n, _)| *n == name);
             found.map(|(_, lines)| lines.clone()).unwrap_or_default()
         });
-        let roles = wanted.as_ref().map(|w| w.iter().filter(|l| l.starts_with("/roles/") && l.contains("/arn = ")).count());
+        let roles =
+            wanted.as_ref().map(|w| w.iter().filter(|l| l.starts_with("/roles/") && l.contains("/arn = ")).count());
         if let Some(roles) = roles {
             // Roles go last: while there are too many of them, there is no need to look at everything.
             poll(|| async { (count_roles(&self.root).await <= roles).then_some(()) }).await;
