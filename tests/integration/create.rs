@@ -63,7 +63,7 @@ async fn an_empty_spec_gives_a_complete_hardened_bucket() {
     let (bucket_policy, key_policy) = policies(&world, &ids, &DutyRoles::default());
     same_document(&facets["bucket policy"], bucket_policy.statements);
     same_document(&facets["key policy"], key_policy.statements);
-    assert_eq!(world.keys().await, [ids.key.clone()], "one key and no other");
+    assert_eq!(world.keys().await, std::slice::from_ref(&ids.key), "one key and no other");
     assert_eq!(operator.journal().count("CreateKey"), 1);
 }
 

@@ -32,9 +32,7 @@ fn kstatus(bucket: &SecureBucket) -> &'static str {
     let observed = bucket.status.as_ref().and_then(|s| s.observed_generation);
     if bucket.metadata.deletion_timestamp.is_some() {
         "Terminating"
-    } else if observed.is_some() && observed != bucket.metadata.generation {
-        "InProgress"
-    } else if is("Reconciling", "True") {
+    } else if (observed.is_some() && observed != bucket.metadata.generation) || is("Reconciling", "True") {
         "InProgress"
     } else if is("Stalled", "True") {
         "Failed"

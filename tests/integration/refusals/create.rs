@@ -19,7 +19,7 @@ async fn each(name: &str, actions: &[&str]) {
         world.bucket_ready(&bucket).await;
     }
     assert_eq!(world.keys().await.len(), actions.len(), "one key each, in spite of everything");
-    assert_eq!(operator.journal().denied().is_empty(), false);
+    assert!(operator.journal().denied().len() >= actions.len());
 }
 
 #[tokio::test]

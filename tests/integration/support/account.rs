@@ -32,8 +32,6 @@ pub struct AwsClients {
     pub kms: aws_sdk_kms::Client,
     /// IAM.
     pub iam: aws_sdk_iam::Client,
-    /// STS.
-    pub sts: aws_sdk_sts::Client,
 }
 
 impl AwsClients {
@@ -45,7 +43,6 @@ impl AwsClients {
             s3: aws_sdk_s3::Client::from_conf(s3),
             kms: aws_sdk_kms::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Closures between an operator and the outside. A hook gets each request and the way on, and answers as it likes: it may wait, fail before
-//! or after the request had its effect, send it twice, or kill the operator and never answer.
+//! or after the request had its effect, or send it twice.
 
 use std::fmt;
 use std::sync::Arc;

@@ -68,6 +68,10 @@ impl fmt::Display for Entry {
             Outcome::Status(status, None) => write!(f, "{status}"),
             Outcome::Status(status, Some(code)) => write!(f, "{status} {code}"),
             Outcome::Failed(why) => f.write_str(why),
+        }?;
+        match &self.body {
+            Some(body) => write!(f, " {}", body.chars().take(300).collect::<String>()),
+            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use http::Method;
 use kube::client::Body;
@@ -69,8 +68,6 @@ pub struct KubeEntry {
     pub request: KubeRequest,
     /// Body, of writes only.
     pub body: Option<String>,
-    /// When it was sent.
-    pub sent: Instant,
     /// HTTP status; `None` without an answer (yet).
     pub status: Option<u16>,
 }
@@ -110,7 +107,7 @@ impl KubeJournal {
 
     pub(super) fn sent(&self, request: KubeRequest, body: Option<String>) -> usize {
         let mut all = self.0.lock().unwrap();
-        all.push(KubeEntry { request, body, sent: Instant::now(), status: None });
+        all.push(KubeEntry { request, body, status: None });
         all.len() - 1
     }
 

@@ -6,8 +6,6 @@
 //! - [`hooks`]: closures between the operator and AWS or the API server, for counting, delaying and breaking.
 //! - [`Workload`]: a ServiceAccount's pod as far as AWS can tell: a real token, a real role session, the real SDK.
 
-#![allow(dead_code, unused_imports, reason = "support code may be ahead of the tests")]
-
 pub mod account;
 pub mod chart;
 pub mod command;

@@ -1,7 +1,6 @@
 //! An operator of a world, run in a thread and runtime of its own: what is killed is killed at once, wherever it stands.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -93,16 +92,6 @@ impl OperatorBuilder {
         self
     }
 
-    /// What kills the operator, for hooks.
-    pub fn killer(&self) -> Killer {
-        self.killer.clone()
-    }
-
-    /// The journal of its AWS requests, for hooks.
-    pub fn journal(&self) -> Journal {
-        self.journal.clone()
-    }
-
     /// Starts it.
     pub fn start(self) -> Operator {
         let Self { stack, config, token, aws, kube, refusals, killer, log, journal, kube_journal, .. } = self;
@@ -153,28 +142,22 @@ pub enum End {
     Stopped,
     /// By an error of its own.
     Failed(String),
-    /// By [`Killer::kill`], in the middle of whatever it did.
+    /// By [`Operator::kill`] or a drop, in the middle of whatever it did.
     Killed,
 }
 
 /// Kills an operator at its next await point. Clones kill the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Killer(Arc<(Notify, AtomicBool)>);
+struct Killer(Arc<Notify>);
 
 impl Killer {
     /// Kills. Does not wait.
-    pub fn kill(&self) {
-        self.0.1.store(true, Ordering::SeqCst);
-        self.0.0.notify_one();
-    }
-
-    /// True after [`Killer::kill`].
-    pub fn was_used(&self) -> bool {
-        self.0.1.load(Ordering::SeqCst)
+    fn kill(&self) {
+        self.0.notify_one();
     }
 
     async fn killed(&self) {
-        self.0.0.notified().await;
+        self.0.notified().await;
     }
 }
 

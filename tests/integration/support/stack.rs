@@ -51,8 +51,6 @@ pub struct Tools {
     pub kubectl: PathBuf,
     /// helm.
     pub helm: PathBuf,
-    /// Python with PyYAML and botocore.
-    pub python: PathBuf,
 }
 
 impl Stack {
