@@ -4,7 +4,7 @@ STACK := e2e/stack
 CARGO := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down test lint crds demo bench-calls clean
+.PHONY: help tools up down test faults lint crds demo bench-calls clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ down: ## Stop the local stack and remove its state
 
 test: ## Build everything and run every check and test, with a closing summary
 	@e2e/check
+
+faults: ## The whole fault campaign: every request of the operator, every kind of fault (about half an hour)
+	@FAULTS=campaign $(STACK) run -- $(CARGO) test --locked --test integration faults -- --nocapture
 
 lint: ## Formatting, clippy, and the pure half of the crate on its own
 	@e2e/check lint

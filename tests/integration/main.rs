@@ -22,6 +22,7 @@ mod drift_bucket;
 mod drift_key;
 mod drift_role;
 mod duties;
+mod faults;
 mod grants_ends;
 mod grants_life;
 mod grants_overlap;

@@ -6,7 +6,8 @@
 //!
 //! A run is repeated alone by `FAULT='A:kms CreateKey#1:KillAfterApplied'`, as the report of a failure prints it; `A:12:Delay` names the
 //! twelfth request of the run without faults, `A:list` prints them, and a star stands for anything (`A:kms *:*`).
-//! `FAULTS_LANES` says how many runs go side by side. `FAULTS=all` leaves nothing out (see [`plan::Kind::chosen_at`]).
+//! `FAULTS_LANES` says how many runs go side by side. Without `FAULTS` a run of the tests takes a sample of the campaign; `FAULTS=campaign`
+//! (`make faults`) takes all of it, and `FAULTS=all` also the kinds that it leaves out for reads (see [`plan::Kind::chosen_at`]).
 
 mod campaign;
 mod history;
