@@ -20,13 +20,19 @@ pub struct Merge {
 
 /// Compares and merges. `observed` is `None` when there is no document; `obey` drops foreign Denies (the user asked for the declared state).
 pub fn merge(desired: &[Statement], observed: Option<&Document>, obey: bool) -> Merge {
-    let Some(observed) = observed else {
-        let write = (!desired.is_empty()).then(|| Document::new(desired.to_vec()).certified());
-        return Merge { write, outdated: true, ..Merge::default() };
-    };
-    let outdated = observed.is_certified();
+    merge_carrying(desired, observed, &[], obey)
+}
+
+/// The same, with Denies of others that stand elsewhere and are carried over into this document.
+pub fn merge_carrying(desired: &[Statement], observed: Option<&Document>, carried: &[Statement], obey: bool) -> Merge {
+    let absent = observed.is_none();
+    let empty = Document::default();
+    let observed = observed.unwrap_or(&empty);
+    let outdated = absent || observed.is_certified();
     let mut kept: Vec<Statement> = Vec::new();
-    for statement in observed.statements.iter().filter(|_| !obey).filter_map(|s| keep(s, desired, outdated)) {
+    let own = observed.statements.iter().filter_map(|s| keep(s, desired, outdated));
+    let carried = carried.iter().filter_map(|s| keep(s, desired, false));
+    for statement in own.chain(carried).filter(|_| !obey) {
         // The same Deny twice would get the same Sid twice, which AWS refuses.
         if !kept.contains(&statement) {
             kept.push(statement);
@@ -65,7 +71,7 @@ pub fn stages(observed: Option<&Document>, at_once: &[Statement], target: Docume
     let mut first = at_once.to_vec();
     for deny in observed.iter().flat_map(|d| &d.statements).filter(|s| s.effect == Effect::Deny) {
         if !first.iter().any(|f| deny.implied_by(f)) {
-            first.push(renamed(deny, UNTIL));
+            first.push(until_last(deny));
         }
     }
     let first = Document::new(first).certified();
@@ -80,14 +86,16 @@ pub fn stages(observed: Option<&Document>, at_once: &[Statement], target: Docume
     Stages { first: narrows.then_some(first), last: Some(target) }
 }
 
+/// A Deny under a name that says that it leaves with the last write of a change.
+pub fn until_last(statement: &Statement) -> Statement {
+    renamed(statement, "UntilLastWrite")
+}
+
 fn renamed(statement: &Statement, prefix: &str) -> Statement {
     let nameless = Statement { sid: String::new(), ..statement.clone() };
     let digest = Document::new(vec![nameless.clone()]).digest();
     Statement { sid: format!("{prefix}{}", digest.get(..12).unwrap_or(&digest)), ..nameless }
 }
-
-/// Prefix of the Sids of Denies that leave with the last write of a change.
-const UNTIL: &str = "UntilLastWrite";
 
 /// A Deny that is not ours, under a name that cannot be taken for one of ours; `None` if the statement need not be kept.
 fn keep(statement: &Statement, desired: &[Statement], certified: bool) -> Option<Statement> {

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::desired::DesiredRole;
-use super::document::{MAX_CHARACTERS, sealed};
+use super::document::{MAX_CHARACTERS, sealed, without_own_ends};
 use super::observed::ObservedRole;
 use super::state::Problem;
 use crate::aws::error::{AwsError, Seen};
-use crate::domain::drift::{KEPT, Stages, merge, stages};
+use crate::domain::drift::{KEPT, Stages, merge, merge_carrying, stages, until_last};
 use crate::domain::policy::{Document, Effect, Statement};
 use crate::domain::tags::{self, Tags};
 
@@ -128,39 +128,40 @@ pub fn plan(
             "the owner marks are gone from the role; annotate securebucket.io/reconcile-at to put them back".into(),
         );
     }
-    let Foreign { takes, mut gives, lifted } = plan_foreign(&mut plan, role, obey);
+    let Foreign { removals, lifted } = plan_foreign(&mut plan, role, obey);
     let mut document = plan_document(&mut plan, statements, &lifted, role, obey);
     let mut trust = plan_trust(&mut plan, desired, role, obey);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
     if !needed && clean {
-        delete(&mut plan, desired, role, takes.into_iter().chain(gives));
+        delete(&mut plan, desired, role, removals);
         return plan;
     }
     // What gives access needs our marks, a reason, and a look at everything; what takes it away needs the ARN.
-    if stripped && !obey || !needed || !plan.unreadable.is_empty() {
-        (document.last, trust.last) = (None, None);
-        gives.clear();
+    if stripped && !obey || !plan.unreadable.is_empty() {
+        document.last = None;
+    }
+    if stripped && !obey || !plan.unreadable.is_empty() || !needed {
+        trust.last = None;
     }
     // The boundary is first: without it IAM refuses us every other change of the role.
     plan_boundary(&mut plan, desired, role);
-    let between = plan.actions.len() + takes.len() + gives.len() + usize::from(stripped && obey);
+    let between = plan.actions.len() + removals.len() + usize::from(stripped && obey);
     if between == 0 && trust == Stages::default() && document.last.is_some() {
         document.first = None;
     }
     plan.actions.extend(document.first.map(write));
     plan.actions.extend(trust.first.map(|trust| Action::PutTrust { trust }));
-    plan.actions.extend(takes);
+    plan.actions.extend(removals);
     plan.actions.extend((stripped && obey).then_some(Action::Tag));
     plan.widening = plan.actions.len();
     plan.actions.extend(trust.last.map(|trust| Action::PutTrust { trust }));
-    plan.actions.extend(gives);
     plan.actions.extend(document.last.map(write));
     plan.widens = plan.widening < plan.actions.len();
     plan
 }
 
 /// Policies first: IAM deletes no role that has any.
-fn delete(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, foreign: impl Iterator<Item = Action>) {
+fn delete(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, removals: Vec<Action>) {
     plan_boundary(plan, desired, role);
     let mut theirs = role.foreign.iter().filter_map(|p| p.document.value()).flat_map(|d| &d.statements);
     let refused = theirs.any(|s| s.effect == Effect::Deny);
@@ -169,7 +170,7 @@ fn delete(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, foreign: 
         let closed = Statement::deny("UntilDeleted").actions(["*"]).resources(["*"]);
         plan.actions.push(Action::PutDocument { document: Document::new(vec![closed]).certified() });
     }
-    plan.actions.extend(foreign);
+    plan.actions.extend(removals);
     if refused || role.document.value().is_some() {
         plan.actions.push(Action::DeleteDocument);
     }
@@ -235,11 +236,9 @@ fn without_new(target: &Document, seen: Option<&Document>) -> Vec<Statement> {
 /// What is to be done about policies that are not ours.
 #[derive(Default)]
 struct Foreign {
-    /// Removals that only take.
-    takes: Vec<Action>,
-    /// Removals of policies with Denies, as asked for.
-    gives: Vec<Action>,
-    /// Denies to carry over.
+    /// Their removal.
+    removals: Vec<Action>,
+    /// Denies that stand in them and are carried over; if the declared state is asked for, only until all else is done.
     lifted: Vec<Statement>,
 }
 
@@ -269,12 +268,9 @@ fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Foreign {
         plan.drift.push(format!("foreign policy {}", policy.name));
         let name = policy.name.clone();
         let removal = if policy.attached { Action::Detach { arn: name } } else { Action::DeleteForeign { name } };
-        if obey && !denies.is_empty() {
-            all.gives.push(removal);
-        } else {
-            all.takes.extend(denies.iter().all(carried).then_some(removal));
-            all.lifted.extend(denies);
-        }
+        let safe = if obey { role.document.failure().is_none() } else { denies.iter().all(carried) };
+        all.removals.extend((safe || denies.is_empty()).then_some(removal));
+        all.lifted.extend(denies);
     }
     all
 }
@@ -294,25 +290,21 @@ fn plan_document(
         }
         seen => seen.value(),
     };
-    // Denies of policies that are about to go are merged in as if they stood in ours.
-    let with_lifted = (!lifted.is_empty()).then(|| {
-        let mut document = seen.cloned().unwrap_or_default();
-        document.statements.extend(lifted.iter().cloned());
-        document
-    });
-    let merged = merge(statements, with_lifted.as_ref().or(seen), obey);
-    if !merged.loosened.is_empty() {
-        plan.drift.push(format!("role policy: {}", merged.loosened.join(", ")));
-    }
+    // Ends move with the grants. In a document that somebody has edited, an earlier one would be taken for a responder's Deny.
+    let edited = seen.filter(|d| !d.is_certified()).map(|d| without_own_ends(d, statements));
+    let merged = merge_carrying(statements, edited.as_ref().or(seen), lifted, obey);
     for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the role's policy", kept.sid));
     }
-    let Some(written) = merged.write else { return Stages::default() };
-    let target = within_limit(written);
-    if seen.is_some_and(|s| s.same_as(&target)) {
-        return Stages::default();
+    let target = merged.write.map(within_limit).filter(|t| seen.is_none_or(|s| !s.same_as(t)));
+    // Also if our document is right: the Denies of policies that go have to stand somewhere until they have gone.
+    let stands = seen.filter(|_| obey && !lifted.is_empty()).cloned();
+    let Some(target) = target.or(stands) else { return Stages::default() };
+    if !merged.loosened.is_empty() {
+        plan.drift.push(format!("role policy: {}", merged.loosened.join(", ")));
     }
-    let at_once = without_new(&target, seen);
+    let mut at_once = without_new(&target, seen);
+    at_once.extend(lifted.iter().filter(|_| obey).map(until_last));
     let Stages { first, last } = stages(seen, &at_once, target);
     Stages { first: first.filter(|d| last.is_none() || fits(d)), last }
 }
