@@ -21,6 +21,9 @@ use crate::role::document::{GrantInput, carries};
 use crate::role::observed::ObservedGrant;
 use crate::role::state::{Problem, RoleState};
 
+/// Reason of a grant that a responder's Deny on its role may hold back.
+pub const RESTRICTED: &str = "Restricted";
+
 /// Local clock and AWS may differ by this much before issuing stops.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
@@ -330,7 +333,10 @@ fn unready(
 fn usable(facts: &Facts<'_>, status: &DecryptGrantStatus) -> Step {
     match status.usable_by.as_deref().and_then(parse_instant) {
         Some(usable_by) if facts.now < usable_by => propagation(usable_by),
-        _ => Step::Settled,
+        _ => match facts.role.and_then(|r| r.restricted.first()) {
+            Some(kept) => wait(RESTRICTED, format!("{kept}: reading may be refused")),
+            None => Step::Settled,
+        },
     }
 }
 

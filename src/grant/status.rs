@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::decide::Step;
+use super::decide::{RESTRICTED, Step};
 use crate::api::DecryptGrant;
 use crate::api::condition::{Set, is_true, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, EndStatus};
@@ -45,7 +45,8 @@ pub fn usable(status: &DecryptGrantStatus, now: Timestamp) -> bool {
 
 fn open(status: &DecryptGrantStatus, step: &Step, now: Timestamp) -> Vec<Set> {
     let until = status.expires_at.clone().unwrap_or_default();
-    let active = usable(status, now);
+    let held_back = matches!(step, Step::Wait { problem, .. } if problem.reason == RESTRICTED);
+    let active = usable(status, now) && !held_back;
     let mut sets = Vec::new();
     if active {
         sets.push(Set::yes(types::ACTIVE, "Granted", format!("readable until {until}")));
@@ -58,7 +59,7 @@ fn open(status: &DecryptGrantStatus, step: &Step, now: Timestamp) -> Vec<Set> {
             sets.push(Set::no(types::READY, &problem.reason, &problem.message));
             if problem.stalled {
                 sets.push(Set::yes(types::STALLED, &problem.reason, &problem.message));
-            } else {
+            } else if !held_back {
                 sets.push(Set::yes(types::RECONCILING, "Progressing", &problem.message));
             }
         }
