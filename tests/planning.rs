@@ -16,8 +16,18 @@ mod evaluator;
 mod fixtures;
 #[path = "planning/generate.rs"]
 mod generate;
+#[path = "planning/grant_operator.rs"]
+mod grant_operator;
+#[path = "planning/grant_world.rs"]
+mod grant_world;
+#[path = "planning/grants.rs"]
+mod grants;
+#[path = "planning/kstatus.rs"]
+mod kstatus;
 #[path = "planning/laws_converge.rs"]
 mod laws_converge;
+#[path = "planning/laws_grant.rs"]
+mod laws_grant;
 #[path = "planning/laws_role.rs"]
 mod laws_role;
 #[path = "planning/laws_safety.rs"]
