@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "test code; helpers are outside #[test] functions"
 )]
+#![allow(dead_code, reason = "fixtures for tables to come")]
 
 #[path = "planning/access.rs"]
 mod access;

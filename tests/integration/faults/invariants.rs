@@ -119,10 +119,10 @@ impl Law<'_> {
     fn operations(&self, history: History<'_>, found: &mut Vec<String>) {
         // Also those that failed: it must not even try.
         for entry in history.entries() {
-            if let super::journal::Write::Aws { operation, .. } = &entry.write {
-                if !EXPECTED.contains(&operation.as_str()) {
-                    found.push(format!("S5/S6: {operation} was asked for"));
-                }
+            if let super::journal::Write::Aws { operation, .. } = &entry.write
+                && !EXPECTED.contains(&operation.as_str())
+            {
+                found.push(format!("S5/S6: {operation} was asked for"));
             }
         }
         let keys = history.of("CreateKey").count();

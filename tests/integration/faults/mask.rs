@@ -39,10 +39,10 @@ impl Mask {
         }
         // Sids that end with a date or a hash.
         for sid in ["Read<identity>t", "List<identity>t", "UntilLastWrite", "Written"] {
-            if let Some(start) = text.strip_prefix(sid) {
-                if start.bytes().all(|b| b.is_ascii_hexdigit()) {
-                    return format!("{sid}<tail>");
-                }
+            if let Some(start) = text.strip_prefix(sid)
+                && start.bytes().all(|b| b.is_ascii_hexdigit())
+            {
+                return format!("{sid}<tail>");
             }
         }
         shapes(&text)
