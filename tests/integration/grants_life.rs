@@ -1,8 +1,13 @@
 //! The life of a grant, from the request to the proof of its removal, with real reads at every stage.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
 use securebucket::api::DecryptGrant;
 use securebucket::api::condition::{find, is_true, types};
 use securebucket::api::decrypt_grant::EndReason;
@@ -12,7 +17,7 @@ use serde_json::json;
 use crate::scene::Scene;
 use crate::support::account::AUDIENCE;
 use crate::support::facets::{sids, statements};
-use crate::support::wait::grant_conditions;
+use crate::support::wait::{grant_conditions, state};
 
 fn end_of(grant: &DecryptGrant) -> EndReason {
     grant.status.as_ref().and_then(|s| s.ended.as_ref()).map(|e| e.reason).expect("ended")
@@ -171,4 +176,72 @@ async fn a_grant_is_immutable() {
     let refused =
         scene.world.grants().patch("g", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap_err();
     assert!(refused.to_string().contains("immutable"), "{refused}");
+}
+
+#[tokio::test]
+async fn kstatus_reads_it_right_at_every_stage() {
+    let scene = Scene::new("gstages").await;
+    let Scene { world, .. } = &scene;
+    let seen: Arc<Mutex<Vec<DecryptGrant>>> = Arc::default();
+    let (watched, api) = (Arc::clone(&seen), world.grants());
+    let from = api.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    tokio::spawn(async move {
+        let mut stream = api.watch(&WatchParams::default(), &from).await.unwrap().boxed();
+        while let Some(Ok(event)) = stream.next().await {
+            if let WatchEvent::Added(g) | WatchEvent::Modified(g) = event {
+                watched.lock().unwrap().push(g);
+            }
+        }
+    });
+    world.ask("stalled", "data", "nobody", "in/", "1h").await;
+    world.grant_state("stalled", "ServiceAccountNotFound").await;
+    let (_, _) = scene.short_grant("g", &["in/"]).await;
+    let last = world.grant_removed("g").await;
+    let versions = world
+        .until("the watch has seen the last version", || async {
+            let all = seen.lock().unwrap().clone();
+            let is_last = |g: &DecryptGrant| g.metadata.resource_version == last.metadata.resource_version;
+            all.iter().any(is_last).then_some(all)
+        })
+        .await;
+    let mut words = BTreeSet::new();
+    for version in versions.iter().filter(|g| g.status.is_some() && g.metadata.deletion_timestamp.is_none()) {
+        let (all, status) = (grant_conditions(version), version.status.as_ref().unwrap());
+        for type_ in [types::READY, types::ACTIVE] {
+            let condition = find(all, type_).unwrap_or_else(|| panic!("{type_} is missing: {all:#?}"));
+            assert_eq!(condition.observed_generation, Some(1));
+        }
+        for only_while_true in [types::RECONCILING, types::STALLED] {
+            assert!(find(all, only_while_true).is_none_or(|c| c.status == "True"), "{all:#?}");
+        }
+        assert!(!(is_true(all, types::APPROVED) && is_true(all, types::DENIED)));
+        let word = kstatus(all);
+        let stage = state(version);
+        words.insert((stage.to_owned(), word));
+        // Current means: readable, or proved to be over.
+        let current = is_true(all, types::ACTIVE) || status.removal.is_some();
+        assert!(word != "Current" || current, "{stage}: {all:#?}");
+    }
+    let expected = [
+        ("Granted", "Current"),
+        ("Expired", "Current"),
+        ("ServiceAccountNotFound", "Failed"),
+        ("Pending", "InProgress"),
+    ];
+    for (stage, word) in expected {
+        assert!(words.contains(&(stage.to_owned(), word)), "{stage} is not {word} in {words:?}");
+    }
+}
+
+/// What kstatus makes of conditions whose generation is observed.
+fn kstatus(all: &[Condition]) -> &'static str {
+    if is_true(all, types::RECONCILING) {
+        "InProgress"
+    } else if is_true(all, types::STALLED) {
+        "Failed"
+    } else if is_true(all, types::READY) {
+        "Current"
+    } else {
+        "InProgress"
+    }
 }
