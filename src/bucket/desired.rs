@@ -96,6 +96,15 @@ pub fn names(bucket: &SecureBucket, namespace_uid: &str, install: &Installation)
     let name = bucket.metadata.name.clone().unwrap_or_default();
     let status = bucket.status.as_ref();
     let bound = status.filter(|s| s.bucket_arn.is_some());
+    if let Some(account) = bound.and_then(|s| s.account_id.as_ref()).filter(|a| **a != install.place.account) {
+        return invalid(
+            "status.accountId",
+            format!(
+                "the bucket is in account {account} and the operator in {}; run the operator there, or create another SecureBucket",
+                install.place.account
+            ),
+        );
+    }
     let identity = bound.and_then(|s| s.identity.clone());
     let identity = identity.unwrap_or_else(|| identity::bucket_identity(&install.cluster, namespace_uid, &name));
     let region = bound.and_then(|s| s.region.clone()).or_else(|| bucket.spec.region.clone());
