@@ -10,6 +10,8 @@
 
 #[path = "planning/access.rs"]
 mod access;
+#[path = "planning/desired_spec.rs"]
+mod desired_spec;
 #[path = "policies/evaluator.rs"]
 #[allow(dead_code, reason = "tests/policies.rs uses all of it")]
 mod evaluator;
@@ -37,5 +39,11 @@ mod laws_safety;
 mod model;
 #[path = "planning/operator.rs"]
 mod operator;
+#[path = "planning/plan_bucket.rs"]
+mod plan_bucket;
+#[path = "planning/plan_key.rs"]
+mod plan_key;
 #[path = "planning/role_model.rs"]
 mod role_model;
+#[path = "planning/rows.rs"]
+mod rows;
