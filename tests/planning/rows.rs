@@ -49,9 +49,7 @@ impl Case {
     /// The object was created again: what is there was an earlier object's, and status knows nothing.
     pub fn returned(&mut self) {
         self.situation = Situation::default();
-        for tags in [&mut self.key().tags] {
-            returning(tags);
-        }
+        returning(&mut self.key().tags);
         returning(&mut self.bucket().tags);
     }
 
