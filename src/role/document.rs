@@ -303,12 +303,13 @@ pub fn held_denies(document: &Document) -> Vec<HeldDeny> {
 }
 
 /// The document without Denies of ended windows that are ours beyond doubt, although somebody has edited it: a window of just that end stands
-/// beside them, or evidence is in that nothing needs them any more. Others may be a responder's.
+/// beside them or is wanted, or evidence is in that nothing needs them any more. Others may be a responder's.
 pub fn without_own_ends(document: &Document, wanted: &[Statement]) -> Document {
     let own = |s: &Statement| {
         held_denies(&Document::new(vec![s.clone()])).iter().any(|deny| {
             let tail = format!("{}t{:x}", deny.identity, deny.from.as_second());
-            let window = document.statements.iter().any(|w| w.effect == Effect::Allow && w.sid.ends_with(&tail));
+            let mut windows = document.statements.iter().chain(wanted).filter(|w| w.effect == Effect::Allow);
+            let window = windows.any(|w| w.sid.ends_with(&tail));
             let released = wanted.iter().all(|w| w.sid != s.sid);
             *s == end_deny(&deny.identity, &deny.bucket_arn, deny.from) && (window || released)
         })
