@@ -137,6 +137,10 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
     if deleting && !held {
         return Step::Settled;
     }
+    // Nothing is in AWS without one; a finalizer that somebody took off is put back.
+    if !held && status.removal.is_none() {
+        return Step::AddFinalizer;
+    }
     if status.ended.is_some() {
         return remove(facts, status, deleting, install);
     }
@@ -144,7 +148,6 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
         Some(expires_at) => run(facts, status, expires_at, install),
         // Nothing is written to AWS before `expiresAt` is in status.
         None if deleting => Step::RemoveFinalizer,
-        None if !held => Step::AddFinalizer,
         None => prepare(facts, status, install),
     }
 }
