@@ -19,8 +19,14 @@ mod evaluator;
 mod fixtures;
 #[path = "planning/generate.rs"]
 mod generate;
+#[path = "planning/grant_crash.rs"]
+mod grant_crash;
+#[path = "planning/grant_decide.rs"]
+mod grant_decide;
 #[path = "planning/grant_operator.rs"]
 mod grant_operator;
+#[path = "planning/grant_stages.rs"]
+mod grant_stages;
 #[path = "planning/grant_world.rs"]
 mod grant_world;
 #[path = "planning/grants.rs"]
@@ -45,5 +51,7 @@ mod plan_bucket;
 mod plan_key;
 #[path = "planning/role_model.rs"]
 mod role_model;
+#[path = "planning/role_plan.rs"]
+mod role_plan;
 #[path = "planning/rows.rs"]
 mod rows;

@@ -1,0 +1,439 @@
+//! The plan for a workload role, row by row.
+
+use jiff::Timestamp;
+use securebucket::aws::error::Seen;
+use securebucket::domain::policy::{Document, Statement};
+use securebucket::domain::tags;
+use securebucket::role::desired::{DesiredRole, desired_role};
+use securebucket::role::observed::{ForeignPolicy, ObservedRole, RoleHead};
+use securebucket::role::plan::{Plan, plan};
+
+use crate::fixtures::{install, unreadable};
+use crate::role_model::role_key;
+
+/// What a plan is made from. At first the role is as wanted: one statement that gives, one that ends it.
+struct Case {
+    statements: Vec<Statement>,
+    needed: bool,
+    observed: Seen<ObservedRole>,
+    obey: bool,
+}
+
+fn gives() -> Statement {
+    Statement::allow("Write1111111111111111").actions(["s3:PutObject"]).resources(["arn:aws:s3:::c1-1/in/*"])
+}
+
+fn ends() -> Statement {
+    Statement::deny("End2222222222222222")
+        .actions(["s3:GetObject*", "s3:ListBucket*"])
+        .resources(["arn:aws:s3:::c1-2", "arn:aws:s3:::c1-2/*"])
+        .when("DateGreaterThanEquals", "aws:CurrentTime", ["2026-11-24T16:00:00Z"])
+}
+
+fn reads(sid: &str) -> Statement {
+    Statement::allow(sid).actions(["s3:GetObject"]).resources(["arn:aws:s3:::c1-2/*"])
+}
+
+fn responder(sid: &str) -> Statement {
+    Statement::deny(sid).actions(["s3:GetObject"]).resources(["*"])
+}
+
+fn desired() -> DesiredRole {
+    desired_role(&role_key(), &install())
+}
+
+impl Case {
+    fn new() -> Self {
+        let desired = desired();
+        let statements = vec![gives(), ends()];
+        let observed = Seen::Value(ObservedRole {
+            head: RoleHead {
+                arn: desired.arn,
+                role_id: "AROA1".into(),
+                created: Timestamp::UNIX_EPOCH,
+                boundary: Some(desired.boundary),
+                trust: Document::new(desired.trust).certified(),
+                tags: desired.tags,
+            },
+            document: Seen::Value(Document::new(statements.clone()).certified()),
+            foreign: Vec::new(),
+        });
+        Self { statements, needed: true, observed, obey: false }
+    }
+
+    fn role(&mut self) -> &mut ObservedRole {
+        let Seen::Value(role) = &mut self.observed else { panic!("there is no role") };
+        role
+    }
+
+    fn document(&mut self) -> &mut Document {
+        let Seen::Value(document) = &mut self.role().document else { panic!("there is no document") };
+        document
+    }
+
+    fn attach(&mut self, name: &str, attached: bool, statements: &[Statement]) {
+        let document = Seen::Value(Document::new(statements.to_vec()));
+        self.role().foreign.push(ForeignPolicy { name: name.into(), attached, document });
+    }
+
+    /// Nothing speaks for the role any more.
+    fn unneeded(&mut self) {
+        self.statements.clear();
+        self.needed = false;
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&desired(), &self.statements, self.needed, &self.observed, self.obey)
+    }
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    let mark = |i| if i < plan.widening { '-' } else { '+' };
+    let steps = plan.actions.iter().enumerate().map(|(i, a)| format!("{} {a}", mark(i)));
+    let restricted = plan.restricted.iter().map(|r| {
+        let what =
+            ["marks", "trust policy", "role's policy", "only denies"].into_iter().find(|w| r.contains(w)).unwrap();
+        format!("restricted: {what}")
+    });
+    steps
+        .chain(plan.drift.iter().map(|d| format!("drift {d}")))
+        .chain(restricted)
+        .chain(plan.problem.iter().map(|p| format!("problem {}", p.reason)))
+        .chain(plan.unreadable.iter().map(|_| "unreadable".to_owned()))
+        .collect()
+}
+
+type Row = (&'static str, fn(&mut Case), &'static [&'static str]);
+
+fn check(rows: &[Row]) {
+    let mut wrong = String::new();
+    for (name, change, expected) in rows {
+        let mut case = Case::new();
+        change(&mut case);
+        let plan = case.plan();
+        let found = lines(&plan);
+        let consistent = plan.widens == (plan.widening < plan.actions.len());
+        if found != *expected || !consistent {
+            wrong.push_str(&format!("{name}\n  wanted {expected:#?}\n  found  {found:#?} widens {}\n", plan.widens));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn existence() {
+    let rows: &[Row] = &[
+        ("as wanted", |_| {}, &[]),
+        ("absent", |c| c.observed = Seen::Absent, &["- create the role", "+ put the role's policy"]),
+        (
+            "absent and not needed",
+            |c| {
+                c.unneeded();
+                c.observed = Seen::Absent;
+            },
+            &[],
+        ),
+        ("unreadable", |c| c.observed = unreadable(), &["unreadable"]),
+        ("not needed", Case::unneeded, &["- delete the role's policy", "- delete the role"]),
+        // Policies first: IAM deletes no role that has any.
+        (
+            "not needed, a foreign Allow attached",
+            |c| {
+                c.unneeded();
+                c.attach("arn:aws:iam::aws:policy/Admin", true, &[reads("A")]);
+            },
+            &[
+                "- detach arn:aws:iam::aws:policy/Admin",
+                "- delete the role's policy",
+                "- delete the role",
+                "drift foreign policy arn:aws:iam::aws:policy/Admin",
+            ],
+        ),
+        // A responder's Deny would go with the role: it stays, emptied.
+        (
+            "not needed, a responder's Deny in its document",
+            |c| {
+                c.unneeded();
+                c.document().statements.push(responder("Incident42"));
+            },
+            // In a document that somebody has edited, our own statement that is not wanted any more looks like anybody's.
+            &["+ put the role's policy", "drift role policy: Write1111111111111111", "restricted: role's policy"],
+        ),
+        (
+            "not needed, a responder's policy",
+            |c| {
+                c.unneeded();
+                c.attach("p", false, &[responder("Incident42")]);
+            },
+            &["+ delete the role's policy", "restricted: only denies"],
+        ),
+        // Until all is gone nothing is allowed in place of the Denies that go.
+        (
+            "not needed, a responder's policy, declared state asked for",
+            |c| {
+                c.unneeded();
+                c.attach("p", false, &[responder("Incident42")]);
+                c.obey = true;
+            },
+            &[
+                "- put the role's policy",
+                "- delete the foreign inline policy p",
+                "- delete the role's policy",
+                "- delete the role",
+                "drift foreign policy p",
+            ],
+        ),
+        (
+            "not needed, its policy unreadable",
+            |c| {
+                c.unneeded();
+                c.role().document = unreadable();
+            },
+            &["unreadable"],
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn owner_and_head() {
+    let rows: &[Row] = &[
+        (
+            "under another path",
+            |c| c.role().head.arn = "arn:aws:iam::111122223333:role/x".into(),
+            &["problem RoleNameTaken"],
+        ),
+        (
+            "of another cluster",
+            |c| drop(c.role().head.tags.insert(tags::CLUSTER.into(), "c2".into())),
+            &["problem RoleNameTaken"],
+        ),
+        ("marks gone", |c| c.role().head.tags.clear(), &["restricted: marks"]),
+        // Without our marks the role is narrowed and not widened.
+        (
+            "marks gone, looser and tighter",
+            |c| {
+                c.role().head.tags.clear();
+                c.document().statements = vec![ends(), reads("Oops")];
+            },
+            &["- put the role's policy", "drift role policy: Oops, Write1111111111111111", "restricted: marks"],
+        ),
+        (
+            "marks gone, declared state asked for",
+            |c| {
+                c.role().head.tags.clear();
+                c.obey = true;
+            },
+            &["- tag the role"],
+        ),
+        // Without the boundary IAM refuses us every other change.
+        (
+            "boundary missing",
+            |c| {
+                c.role().head.boundary = None;
+                c.document().statements.push(reads("Oops"));
+            },
+            &[
+                "- put the permissions boundary",
+                "- put the role's policy",
+                "drift role policy: Oops",
+                "drift the permissions boundary is missing or another",
+            ],
+        ),
+        (
+            "another boundary",
+            |c| c.role().head.boundary = Some("arn:aws:iam::aws:policy/AdministratorAccess".into()),
+            &["- put the permissions boundary", "drift the permissions boundary is missing or another"],
+        ),
+        (
+            "trust looser",
+            |c| {
+                let open = Statement::allow("Open")
+                    .principal("AWS", "arn:aws:iam::999988887777:root")
+                    .actions(["sts:AssumeRole"]);
+                c.role().head.trust.statements.push(open);
+            },
+            &["- put the trust policy", "drift trust policy: Open"],
+        ),
+        (
+            "trust tighter",
+            |c| c.role().head.trust.statements.push(Statement::deny("Incident42").anyone().actions(["sts:*"])),
+            &["- put the trust policy", "restricted: trust policy"],
+        ),
+        (
+            "trust tighter, declared state asked for",
+            |c| {
+                c.role().head.trust.statements.push(Statement::deny("Incident42").anyone().actions(["sts:*"]));
+                c.obey = true;
+            },
+            &["+ put the trust policy"],
+        ),
+        (
+            "trust replaced",
+            |c| {
+                let open = Statement::allow("Open")
+                    .principal("AWS", "arn:aws:iam::999988887777:root")
+                    .actions(["sts:AssumeRole"]);
+                c.role().head.trust.statements = vec![open];
+            },
+            &["+ put the trust policy", "drift trust policy: OnlyThisServiceAccount, Open"],
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn document() {
+    let rows: &[Row] = &[
+        ("absent", |c| c.role().document = Seen::Absent, &["+ put the role's policy"]),
+        ("unreadable", |c| c.role().document = unreadable(), &["unreadable"]),
+        (
+            "a statement more is wanted",
+            |c| c.statements.push(reads("Read2222222222222222t1")),
+            &["+ put the role's policy"],
+        ),
+        (
+            "a statement less is wanted",
+            |c| c.statements.retain(|s| s.sid.starts_with("End")),
+            &["- put the role's policy"],
+        ),
+        (
+            "a foreign Allow",
+            |c| c.document().statements.push(reads("Oops")),
+            &["- put the role's policy", "drift role policy: Oops"],
+        ),
+        (
+            "our Deny taken out",
+            |c| c.document().statements.retain(|s| !s.sid.starts_with("End")),
+            &["- put the role's policy", "drift role policy: End2222222222222222"],
+        ),
+        (
+            "a responder's Deny",
+            |c| c.document().statements.push(responder("Incident42")),
+            &["- put the role's policy", "restricted: role's policy"],
+        ),
+        (
+            "a responder's Deny, declared state asked for",
+            |c| {
+                c.document().statements.push(responder("Incident42"));
+                c.obey = true;
+            },
+            &["+ put the role's policy"],
+        ),
+        // With nothing else to be done one write does both: it is one step for AWS too.
+        (
+            "one statement for another",
+            |c| c.statements = vec![reads("Read2222222222222222t1"), ends()],
+            &["+ put the role's policy"],
+        ),
+        // With something in between, what it takes comes first and what it gives last.
+        (
+            "one statement for another, a foreign policy attached",
+            |c| {
+                c.statements = vec![reads("Read2222222222222222t1"), ends()];
+                c.attach("p", false, &[reads("A")]);
+            },
+            &[
+                "- put the role's policy",
+                "- delete the foreign inline policy p",
+                "+ put the role's policy",
+                "drift foreign policy p",
+            ],
+        ),
+        // Nothing is given while something is unknown.
+        (
+            "a statement more is wanted, a foreign policy unreadable",
+            |c| {
+                c.statements.push(reads("Read2222222222222222t1"));
+                c.role().foreign.push(ForeignPolicy { name: "p".into(), attached: false, document: unreadable() });
+            },
+            &["unreadable"],
+        ),
+        // The end moved with a later grant while somebody had edited the document: the earlier end is ours, the window beside it says so.
+        (
+            "edited, and its end moves",
+            |c| {
+                let window = reads("Read2222222222222222t6b058a40");
+                let moved = ends().when("DateGreaterThanEquals", "aws:CurrentTime", ["2026-11-24T20:00:00Z"]);
+                let at = "2026-11-24T16:00:00Z".parse::<Timestamp>().unwrap().as_second();
+                let window = Statement { sid: format!("Read2222222222222222t{at:x}"), ..window };
+                c.document().statements.push(window.clone());
+                c.document().id = None;
+                c.statements = vec![gives(), window, moved];
+            },
+            &["+ put the role's policy", "drift role policy: End2222222222222222"],
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn foreign_policies() {
+    let rows: &[Row] = &[
+        (
+            "an inline one",
+            |c| c.attach("p", false, &[reads("A")]),
+            &["- delete the foreign inline policy p", "drift foreign policy p"],
+        ),
+        (
+            "an attached one",
+            |c| c.attach("arn:aws:iam::aws:policy/Admin", true, &[reads("A")]),
+            &["- detach arn:aws:iam::aws:policy/Admin", "drift foreign policy arn:aws:iam::aws:policy/Admin"],
+        ),
+        // Gone between listing and reading.
+        (
+            "absent",
+            |c| c.role().foreign.push(ForeignPolicy { name: "p".into(), attached: false, document: Seen::Absent }),
+            &["- delete the foreign inline policy p", "drift foreign policy p"],
+        ),
+        ("deny-only", |c| c.attach("p", false, &[responder("A")]), &["restricted: only denies"]),
+        (
+            "deny-only, declared state asked for",
+            |c| {
+                c.attach("p", false, &[responder("A")]);
+                c.obey = true;
+            },
+            &[
+                "- put the role's policy",
+                "- delete the foreign inline policy p",
+                "+ put the role's policy",
+                "drift foreign policy p",
+            ],
+        ),
+        (
+            "unreadable",
+            |c| c.role().foreign.push(ForeignPolicy { name: "p".into(), attached: true, document: unreadable() }),
+            &["unreadable"],
+        ),
+        // Its Deny is carried over first; the policy goes when the Deny is seen in ours.
+        (
+            "mixed",
+            |c| c.attach("p", false, &[reads("A"), responder("B")]),
+            &["- put the role's policy", "drift foreign policy p", "restricted: role's policy"],
+        ),
+        (
+            "mixed, its Deny carried over",
+            |c| {
+                c.attach("p", false, &[reads("A"), responder("B")]);
+                // As the row above leaves it.
+                let first = c.plan();
+                let carried = first.actions.iter().find_map(|a| match a {
+                    securebucket::role::plan::Action::PutDocument { document } => Some(document.clone()),
+                    _ => None,
+                });
+                c.role().document = Seen::Value(carried.unwrap());
+            },
+            &["- delete the foreign inline policy p", "drift foreign policy p", "restricted: role's policy"],
+        ),
+        // Nowhere to carry it: it stays where it is.
+        (
+            "mixed, our document unreadable",
+            |c| {
+                c.attach("p", false, &[reads("A"), responder("B")]);
+                c.role().document = unreadable();
+            },
+            &["drift foreign policy p", "unreadable"],
+        ),
+    ];
+    check(rows);
+}
