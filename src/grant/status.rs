@@ -79,6 +79,11 @@ fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step) -> Vec<Set> 
         sets.push(Set::yes(types::DENIED, "Refused", &end.message));
     }
     match (&status.removal, step) {
+        // It never gave anything, and never will: its holder has to ask anew.
+        (Some(_), _) if end.reason == EndReason::Denied => {
+            sets.push(Set::no(types::READY, word, &end.message));
+            sets.push(Set::yes(types::STALLED, word, &end.message));
+        }
         (Some(removal), _) => {
             sets.push(Set::yes(
                 types::READY,
