@@ -55,3 +55,7 @@ mod role_model;
 mod role_plan;
 #[path = "planning/rows.rs"]
 mod rows;
+#[path = "planning/status_bucket.rs"]
+mod status_bucket;
+#[path = "planning/status_grant.rs"]
+mod status_grant;
