@@ -164,14 +164,14 @@ impl Work<'_> {
             Step::RecordIssued { id } => self.record_issued(id, now).await?,
             Step::End { reason, message } => {
                 let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
-                self.write(|s| s.ended = Some(end)).await?;
+                self.conclude(step, |s| s.ended = Some(end)).await?;
                 tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, message);
                 self.looked = None;
             }
             Step::Revoke { ids } => self.revoke(ids).await?,
             Step::RecordRemoval { evidence } => {
                 let removal = RemovalStatus { verified_at: format_instant(now), evidence: evidence.clone() };
-                self.write(|s| s.removal = Some(removal)).await?;
+                self.conclude(step, |s| s.removal = Some(removal)).await?;
                 tell::removed(self.ctx, &self.grant, self.bucket.as_ref(), evidence);
             }
             Step::RemoveFinalizer => {
@@ -212,6 +212,16 @@ impl Work<'_> {
     async fn write(&mut self, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
         let mut status = self.grant.status.clone().unwrap_or_default();
         change(&mut status);
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        Ok(())
+    }
+
+    /// Writes a change and the conditions that follow from it: nobody reads that a grant is active whose end stands beside it.
+    async fn conclude(&mut self, step: &Step, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
+        let mut status = self.grant.status.clone().unwrap_or_default();
+        change(&mut status);
+        let clock = &self.ctx.clock;
+        let status = settle(&self.grant, status, step, clock.aws_now(), clock.system_now());
         self.grant = replace_status(&self.api, &self.grant, status).await?;
         Ok(())
     }
