@@ -218,6 +218,7 @@ async fn kstatus_reads_it_right_at_every_stage() {
         let word = kstatus(all);
         let stage = state(version);
         words.insert((stage.to_owned(), word));
+        assert!(status.ended.is_none() || !is_true(all, types::ACTIVE), "active beside its end: {all:#?}");
         // Current means: readable, or proved to be over.
         let current = is_true(all, types::ACTIVE) || status.removal.is_some();
         assert!(word != "Current" || current, "{stage}: {all:#?}");
