@@ -6,7 +6,6 @@
     clippy::panic,
     reason = "test code; helpers are outside #[test] functions"
 )]
-#![allow(dead_code, reason = "fixtures for tables to come")]
 
 #[path = "planning/access.rs"]
 mod access;
@@ -23,6 +22,8 @@ mod generate;
 mod grant_crash;
 #[path = "planning/grant_decide.rs"]
 mod grant_decide;
+#[path = "planning/grant_end.rs"]
+mod grant_end;
 #[path = "planning/grant_operator.rs"]
 mod grant_operator;
 #[path = "planning/grant_stages.rs"]
@@ -47,12 +48,20 @@ mod model;
 mod operator;
 #[path = "planning/plan_bucket.rs"]
 mod plan_bucket;
+#[path = "planning/plan_change.rs"]
+mod plan_change;
 #[path = "planning/plan_key.rs"]
 mod plan_key;
+#[path = "planning/role_access.rs"]
+mod role_access;
+#[path = "planning/role_generate.rs"]
+mod role_generate;
 #[path = "planning/role_model.rs"]
 mod role_model;
 #[path = "planning/role_plan.rs"]
 mod role_plan;
+#[path = "planning/role_rows.rs"]
+mod role_rows;
 #[path = "planning/rows.rs"]
 mod rows;
 #[path = "planning/status_bucket.rs"]

@@ -100,8 +100,8 @@ impl Known {
         if reached(Stage::Held) {
             known.grant = held(known.grant);
         }
-        let mut status = DecryptGrantStatus::default();
-        status.resolved = reached(Stage::Resolved).then(|| terms(&known.grant, &bucket));
+        let resolved = reached(Stage::Resolved).then(|| terms(&known.grant, &bucket));
+        let mut status = DecryptGrantStatus { resolved, ..DecryptGrantStatus::default() };
         if reached(Stage::Approved) {
             status.conditions = conditions(&[Set::yes(types::APPROVED, "PolicyApproved", "")]);
         }

@@ -17,7 +17,7 @@ use securebucket::role::observed::ObservedGrant;
 use securebucket::role::state::RoleState;
 
 use crate::evaluator::{Context, Outcome, Policies, Request, evaluate};
-use crate::fixtures::{ACCOUNT, NAMESPACE, deleted_at, install};
+use crate::fixtures::{ACCOUNT, deleted_at};
 use crate::grants::{SA_UID, bucket, request, seconds};
 use crate::model::refusal;
 use crate::operator::Fault;
@@ -390,13 +390,4 @@ impl World {
             assert!(!self.reads(grant, over, 0), "read after the end: {self:?}");
         }
     }
-}
-
-pub fn account_key() -> String {
-    format!("{NAMESPACE}/etl")
-}
-
-/// ARN of the role of `etl`.
-pub fn role_arn() -> String {
-    install().role_arn(NAMESPACE, "etl")
 }

@@ -1,20 +1,19 @@
-//! The plan for the bucket, and what the flags of a situation change, row by row.
+//! The plan for the bucket, row by row.
 
-use securebucket::api::secure_bucket::{Duty, SecureBucketSpec};
 use securebucket::aws::calls::Call;
 use securebucket::aws::error::{AwsErrorKind, Seen};
-use securebucket::bucket::observed::{KeyState, LifecycleRule, PublicAccessBlock, abort_rule};
+use securebucket::bucket::observed::{LifecycleRule, PublicAccessBlock, abort_rule};
 use securebucket::domain::policy::Statement;
 use securebucket::domain::tags::{self, Tags};
 
-use crate::fixtures::{desired_of, entry, failure, secure_bucket, strangers_key, unreadable};
+use crate::fixtures::{failure, strangers_key, unreadable};
 use crate::rows::{Case, Row, check};
 
 fn objects(case: &Case) -> [String; 1] {
     [format!("{}/*", case.desired.names.bucket_arn())]
 }
 
-fn add(case: &mut Case, statement: Statement) {
+pub fn add(case: &mut Case, statement: Statement) {
     let objects = objects(case);
     case.edit_bucket_policy(|s| s.push(statement.resources(objects)));
 }
@@ -23,20 +22,13 @@ fn foreign_allow() -> Statement {
     Statement::allow("Share").anyone().actions(["s3:GetObject"])
 }
 
-fn responder() -> Statement {
+pub fn responder() -> Statement {
     Statement::deny("Incident42").anyone().actions(["s3:GetObject"])
 }
 
 fn bucket_tags(case: &mut Case, change: impl FnOnce(&mut Tags)) {
     let Seen::Value(tags) = &mut case.bucket().tags else { panic!() };
     change(tags);
-}
-
-/// The spec changes to other duties.
-fn now(case: &mut Case, duties: &[(&str, Duty)]) {
-    let access = duties.iter().map(|(account, duty)| entry(account, *duty)).collect();
-    case.desired = desired_of(&secure_bucket(SecureBucketSpec { access, ..SecureBucketSpec::default() }));
-    case.situation.spec_changed = true;
 }
 
 #[test]
@@ -356,113 +348,6 @@ fn policy() {
                 "drift bucket policy: missing, changed or foreign statements: Share",
                 "restricted bucket policy",
             ],
-        ),
-    ];
-    check(rows);
-}
-
-#[test]
-fn duties_that_change() {
-    let rows: &[Row] = &[
-        // A Producer more: its Deny comes at once, its exception from the other Denies and the key come last.
-        (
-            "a Producer more",
-            |c| now(c, &[("etl", Duty::Processor), ("ingest", Duty::Producer), ("more", Duty::Producer)]),
-            &["- put the bucket policy", "+ put the key policy", "+ put the bucket policy"],
-        ),
-        (
-            "a Processor more",
-            |c| now(c, &[("etl", Duty::Processor), ("ingest", Duty::Producer), ("more", Duty::Processor)]),
-            &["- put the bucket policy", "+ put the key policy", "+ put the bucket policy"],
-        ),
-        // A Producer less: the key first, the Deny that held it back last.
-        (
-            "a Producer less",
-            |c| now(c, &[("etl", Duty::Processor)]),
-            &["- put the key policy", "- put the bucket policy", "+ put the bucket policy"],
-        ),
-        (
-            "a Processor less",
-            |c| now(c, &[("ingest", Duty::Producer)]),
-            &["- put the key policy", "- put the bucket policy"],
-        ),
-        // It may use the key already; reading is given last.
-        (
-            "a Producer becomes a Processor",
-            |c| now(c, &[("etl", Duty::Processor), ("ingest", Duty::Processor)]),
-            &["+ put the bucket policy"],
-        ),
-        (
-            "a Processor becomes a Producer",
-            |c| now(c, &[("etl", Duty::Producer), ("ingest", Duty::Producer)]),
-            &["- put the bucket policy"],
-        ),
-        (
-            "an Auditor more",
-            |c| now(c, &[("etl", Duty::Processor), ("ingest", Duty::Producer), ("a", Duty::Auditor)]),
-            &[],
-        ),
-    ];
-    check(rows);
-}
-
-#[test]
-fn releasing() {
-    let rows: &[Row] = &[
-        // Deleted before anything was made: nothing is made.
-        (
-            "nothing is there",
-            |c| {
-                c.fresh();
-                c.situation.releasing = true;
-            },
-            &[],
-        ),
-        // The duties go; the Denies that held their roles back stay.
-        (
-            "duties",
-            |c| {
-                now(c, &[]);
-                c.situation.releasing = true;
-            },
-            &["- put the key policy", "- put the bucket policy"],
-        ),
-        // Nothing is opened on the way out, also if it is asked for.
-        (
-            "disabled key, declared state asked for",
-            |c| {
-                c.key().state = KeyState::Disabled;
-                c.situation.releasing = true;
-                c.situation.obey = true;
-            },
-            &["restricted key", "blocked KeyDisabled"],
-        ),
-        (
-            "returning key that is pending deletion",
-            |c| {
-                c.returned();
-                c.key().state = KeyState::PendingDeletion;
-                c.situation.releasing = true;
-            },
-            &["- record key key-0", "- tag the bucket", "restricted key", "blocked KeyPendingDeletion"],
-        ),
-        (
-            "a responder's Deny, declared state asked for",
-            |c| {
-                add(c, responder());
-                c.situation.releasing = true;
-                c.situation.obey = true;
-            },
-            &["- put the bucket policy", "restricted bucket policy"],
-        ),
-        (
-            "bucket deleted outside",
-            |c| {
-                c.observed.bucket = Seen::Absent;
-                c.situation.releasing = true;
-                c.situation.obey = true;
-            },
-            &["blocked BucketGone"],
         ),
     ];
     check(rows);
