@@ -46,6 +46,7 @@ class Outcome:
     note: str = ""
     passed_tests: int = 0
     failed_tests: int = 0
+    failed_names: list[str] = dataclasses.field(default_factory=list)
 
     def line(self) -> str:
         verdict = "FAILED" if self.failed else "ok"
@@ -60,6 +61,8 @@ def main(arguments: list[str]) -> int:
     print(f"\nsummary, {time.monotonic() - started:.0f} s")
     for outcome in outcomes:
         print(outcome.line())
+        for failure in outcome.failed_names:
+            print(f"          {failure}")
     passed, failed = sum(one.passed_tests for one in outcomes), sum(one.failed_tests for one in outcomes)
     bad = [one.name for one in outcomes if one.failed]
     print(f"{passed} tests passed, {failed} failed; " + (f"FAILED: {', '.join(bad)}" if bad else "all steps passed"))
@@ -119,7 +122,14 @@ def run(name: str, command: list[str], quiet: bool = False,
     note = "" if code == 0 else f"exit code {code}"
     if count and code == 0 and passed == 0:
         code, note = 1, "not one test was found"
-    return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed)
+    return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed, failures("".join(lines)) if code else [])
+
+
+def failures(output: str) -> list[str]:
+    """What failed, as the compiler, cargo's test binaries and unittest name it; the first few are enough to start from."""
+    found = re.findall(r"^test (\S+) \.\.\. FAILED$|^(?:FAIL|ERROR): (\S+ \(\S+\))|^(error(?:\[\w+\])?: .*)$", output, re.M)
+    names = list(dict.fromkeys("".join(groups)[:160] for groups in found))
+    return names[:12] + ([f"… and {len(names) - 12} more"] if len(names) > 12 else [])
 
 
 def unittest_counts(output: str) -> tuple[int, int]:

@@ -10,7 +10,6 @@ use crate::api::SecureBucket;
 use crate::api::condition::{is_true, types};
 use crate::api::secure_bucket::{AccessEntry, AccessStatus, SecureBucketStatus};
 use crate::grant::terms::target;
-use crate::k8s::configmap;
 use crate::k8s::events::Reason;
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::PassError;
@@ -147,33 +146,37 @@ pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
     i32::try_from(active.count()).unwrap_or(i32::MAX)
 }
 
-/// Writes one ConfigMap per duty, and removes those of entries that are gone.
+/// Removes the ConfigMaps of duties that are gone. Before status forgets them: what fails is tried again.
+///
+/// # Errors
+/// If the API server cannot be asked.
+pub async fn forget_profiles(ctx: &Context, bucket: &SecureBucket) -> Result<(), PassError> {
+    let deleting = bucket.metadata.deletion_timestamp.is_some();
+    let wanted = |name: &str| !deleting && bucket.spec.access.iter().any(|e| e.name == name);
+    let recorded = bucket.status.iter().flat_map(|s| &s.access).map(|a| &a.name);
+    let named = bucket.spec.access.iter().filter(|_| deleting).map(|a| &a.name);
+    for gone in recorded.chain(named).filter(|n| !wanted(n)).collect::<BTreeSet<_>>() {
+        ctx.delete_config_map(bucket, &access_config_map(&bucket.name_any(), gone)).await?;
+    }
+    Ok(())
+}
+
+/// Writes one ConfigMap per duty.
 ///
 /// # Errors
 /// If the API server refuses. A ConfigMap of that name that is not ours is left, and said so.
-pub async fn profiles(
-    ctx: &Context,
-    bucket: &SecureBucket,
-    desired: &Desired,
-    before: &SecureBucketStatus,
-) -> Result<(), PassError> {
+pub async fn profiles(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Result<(), PassError> {
     let name = bucket.name_any();
     let status = bucket.status.clone().unwrap_or_default();
-    let entries: &[AccessEntry] = if bucket.metadata.deletion_timestamp.is_some() { &[] } else { &bucket.spec.access };
-    for gone in before.access.iter().filter(|a| !entries.iter().any(|e| e.name == a.name)) {
-        if let Err(e) = configmap::delete(&ctx.client, bucket, &access_config_map(&name, &gone.name)).await {
-            tracing::warn!(object = %name, error = %e, "ConfigMap not deleted");
-        }
+    if bucket.metadata.deletion_timestamp.is_some() {
+        return Ok(());
     }
     let (Some(_), Some(key_arn)) = (&status.provisioned_at, &status.key_arn) else { return Ok(()) };
-    for entry in entries {
+    for entry in &bucket.spec.access {
         let role = ctx.install.role_arn(&desired.names.namespace, &entry.service_account_ref.name);
         let prefixes = entry_prefixes(entry).ok().flatten().map(|p| p.to_string()).unwrap_or_default();
         let data = profile(&desired.names.place, &desired.names.bucket, key_arn, &role, &prefixes, &name);
-        if let Err(e) = configmap::apply(&ctx.client, bucket, &access_config_map(&name, &entry.name), data).await {
-            let note = e.to_string();
-            ctx.event_once(bucket, Reason::Stalled, "ApplyConfigMap", note);
-        }
+        ctx.write_config_map(bucket, &access_config_map(&name, &entry.name), data).await?;
     }
     Ok(())
 }

@@ -122,6 +122,9 @@ async fn converge(
     let access = access::statuses(ctx, &object, &desired);
     let deleting = object.metadata.deletion_timestamp.is_some();
     let releasing = if deleting { release::waits_for(ctx, &object, &plan, &failures).await? } else { None };
+    if !deleting || releasing.is_none() {
+        access::forget_profiles(ctx, &object).await?;
+    }
     let now = ctx.clock.system_now();
     let end = Pass {
         desired: &desired,
@@ -141,7 +144,7 @@ async fn converge(
     if deleting && releasing.is_none() {
         return release::finish(ctx, api, &object).await;
     }
-    access::profiles(ctx, &object, &desired, &before).await?;
+    access::profiles(ctx, &object, &desired).await?;
     let clean = plan.in_sync() && failures.is_empty() && !deleting;
     let next = due.map_or_else(
         || next(ctx, &key, &object, &plan, &failures),

@@ -1,17 +1,16 @@
 //! Deletion of a SecureBucket under `Retain`: workload access out, proved; bucket, key, data and marks stay.
 
-use kube::{Api, ResourceExt};
+use kube::Api;
 
 use super::access;
 use super::action::Facet;
 use super::plan::Plan;
-use super::profile::access_config_map;
 use crate::api::{BUCKET_FINALIZER, SecureBucket};
 use crate::aws::error::AwsError;
 use crate::domain::identity::kms_grant_prefix;
 use crate::grant::terms::target;
 use crate::k8s::events::Reason;
-use crate::k8s::{configmap, finalizer};
+use crate::k8s::finalizer;
 use crate::reconcile::context::{Context, ObjectKey};
 use crate::reconcile::outcome::PassError;
 use crate::reconcile::queue::Next;
@@ -72,18 +71,11 @@ fn ours(plan: &Plan) -> bool {
     !blocked || !plan.actions.is_empty() || !plan.unreadable.is_empty()
 }
 
-/// Removes what the object has in the cluster, then the finalizer.
+/// Says what stays, then removes the finalizer.
 ///
 /// # Errors
 /// If the API server refuses.
 pub async fn finish(ctx: &Context, api: &Api<SecureBucket>, bucket: &SecureBucket) -> Result<Next, PassError> {
-    let name = bucket.name_any();
-    let recorded = bucket.status.iter().flat_map(|s| s.access.iter().map(|a| a.name.clone()));
-    for entry in bucket.spec.access.iter().map(|a| a.name.clone()).chain(recorded) {
-        if let Err(e) = configmap::delete(&ctx.client, bucket, &access_config_map(&name, &entry)).await {
-            tracing::warn!(object = %name, error = %e, "ConfigMap not deleted");
-        }
-    }
     let status = bucket.status.clone().unwrap_or_default();
     let retained = match (&status.bucket_arn, &status.key_arn) {
         (Some(bucket), Some(key)) => {

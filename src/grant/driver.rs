@@ -175,7 +175,7 @@ impl Work<'_> {
                 tell::removed(self.ctx, &self.grant, self.bucket.as_ref(), evidence);
             }
             Step::RemoveFinalizer => {
-                tell::forget_profile(self.ctx, &self.grant).await;
+                tell::forget_profile(self.ctx, &self.grant).await?;
                 finalizer::remove(&self.api, &self.grant, GRANT_FINALIZER).await?;
                 self.ctx.grant_backoff.reset(&ObjectKey::of(&self.grant));
                 return Ok(Some(Next::Done));
@@ -314,9 +314,9 @@ impl Work<'_> {
         tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);
         let active = usable(&status, now);
         if active {
-            tell::write_profile(self.ctx, &self.grant).await;
+            tell::write_profile(self.ctx, &self.grant).await?;
         } else if status.ended.is_some() {
-            tell::forget_profile(self.ctx, &self.grant).await;
+            tell::forget_profile(self.ctx, &self.grant).await?;
         }
         let unreadable = self.looked.as_ref().and_then(|l| l.role.failure().or(l.kms.failure()));
         if let Some(error) = unreadable {

@@ -7,9 +7,9 @@ use crate::api::condition::{find, is_true, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::profile::{self, grant_config_map};
-use crate::k8s::configmap;
 use crate::k8s::events::Reason;
 use crate::reconcile::context::{Context, ObjectKey};
+use crate::reconcile::outcome::PassError;
 
 /// An event on the grant, and the same on the bucket, so that its owner sees who got in without reading other namespaces.
 fn both(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, reason: Reason, note: &str) {
@@ -93,18 +93,20 @@ fn profile_data(ctx: &Context, grant: &DecryptGrant) -> Option<std::collections:
 }
 
 /// Writes the ConfigMap with the profile.
-pub async fn write_profile(ctx: &Context, grant: &DecryptGrant) {
-    let Some(data) = profile_data(ctx, grant) else { return };
+///
+/// # Errors
+/// If it is worth another attempt.
+pub async fn write_profile(ctx: &Context, grant: &DecryptGrant) -> Result<(), PassError> {
+    let Some(data) = profile_data(ctx, grant) else { return Ok(()) };
     let name = grant_config_map(&grant.spec.bucket_ref.name, &grant.name_any());
-    if let Err(e) = configmap::apply(&ctx.client, grant, &name, data).await {
-        ctx.event_once(grant, Reason::Stalled, "ApplyConfigMap", e.to_string());
-    }
+    ctx.write_config_map(grant, &name, data).await
 }
 
 /// Removes it.
-pub async fn forget_profile(ctx: &Context, grant: &DecryptGrant) {
+///
+/// # Errors
+/// If it is worth another attempt.
+pub async fn forget_profile(ctx: &Context, grant: &DecryptGrant) -> Result<(), PassError> {
     let name = grant_config_map(&grant.spec.bucket_ref.name, &grant.name_any());
-    if let Err(e) = configmap::delete(&ctx.client, grant, &name).await {
-        tracing::warn!(object = %ObjectKey::of(grant), error = %e, "ConfigMap not deleted");
-    }
+    ctx.delete_config_map(grant, &name).await
 }

@@ -49,6 +49,17 @@ pub enum ConfigMapError {
     Api(#[from] ApiError),
 }
 
+impl ConfigMapError {
+    /// True if trying again changes nothing: somebody else's, or refused.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::NotOurs { .. } | Self::NotRead => true,
+            Self::Conflict { .. } => false,
+            Self::Api(e) => e.is_forbidden(),
+        }
+    }
+}
+
 /// What [`apply`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {

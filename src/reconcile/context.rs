@@ -18,6 +18,7 @@ use crate::bucket::plan::Plan;
 use crate::clock::Clock;
 use crate::domain::installation::Installation;
 use crate::k8s::ApiError;
+use crate::k8s::configmap::{self, ConfigMapError};
 use crate::k8s::events::{Events, Reason};
 use crate::k8s::finalizer::FinalizerError;
 use crate::k8s::status::StatusError;
@@ -201,6 +202,45 @@ impl Context {
         Ok(found.and_then(|s| s.metadata.uid))
     }
 
+    /// Makes a ConfigMap of an object have this data. One that cannot be written is said in an event and does not hold up the object.
+    ///
+    /// # Errors
+    /// If it is worth another attempt.
+    pub async fn write_config_map<K: Resource<DynamicType = ()>>(
+        &self,
+        owner: &K,
+        name: &str,
+        data: BTreeMap<String, String>,
+    ) -> Result<(), PassError> {
+        match configmap::apply(&self.client, owner, name, data).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_final() => {
+                self.event_once(owner, Reason::Stalled, "ApplyConfigMap", e.to_string());
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Deletes a ConfigMap of an object, if it is there and is the object's.
+    ///
+    /// # Errors
+    /// If it is worth another attempt.
+    pub async fn delete_config_map<K: Resource<DynamicType = ()>>(
+        &self,
+        owner: &K,
+        name: &str,
+    ) -> Result<(), PassError> {
+        match configmap::delete(&self.client, owner, name).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_final() => {
+                tracing::warn!(object = %ObjectKey::of(owner), error = %e, "ConfigMap not deleted");
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Publishes an event about an object.
     pub fn event<K: Resource<DynamicType = ()>>(
         &self,
@@ -260,6 +300,16 @@ pub fn failed<K: Ord + Clone + std::fmt::Debug>(backoff: &Backoff<K>, key: &K, e
 impl From<ApiError> for PassError {
     fn from(error: ApiError) -> Self {
         if error.is_conflict() { Self::Conflict } else { Self::Kubernetes(error.to_string()) }
+    }
+}
+
+impl From<ConfigMapError> for PassError {
+    fn from(error: ConfigMapError) -> Self {
+        match error {
+            ConfigMapError::Conflict { .. } => Self::Conflict,
+            ConfigMapError::Api(e) => e.into(),
+            other => Self::Kubernetes(other.to_string()),
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Report {
             }
             self.never_hit.push(name.clone());
         }
-        if !outcome.read && !outcome.window_lost {
+        if (!outcome.read || outcome.too_late) && !outcome.window_lost {
             self.never_read.push(name.clone());
         }
         if !problems.is_empty() {

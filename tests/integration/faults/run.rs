@@ -72,6 +72,8 @@ pub struct Outcome {
     pub read: bool,
     /// No operator lived from some moment of the grant's window to its end.
     pub window_lost: bool,
+    /// The grant ended before its KMS grant could be made: the fault and what followed took its whole window.
+    pub too_late: bool,
     /// How often the workload tried.
     pub probes: usize,
 }
@@ -88,6 +90,7 @@ impl Outcome {
             problems: vec![why],
             read: false,
             window_lost: false,
+            too_late: false,
             probes: 0,
         }
     }
@@ -113,6 +116,8 @@ pub struct Run<'a> {
     problems: Mutex<Vec<String>>,
     /// No operator lived from some moment of the grant's window to its end.
     window_lost: AtomicBool,
+    /// The grant ended before its KMS grant could be made.
+    too_late: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -145,6 +150,7 @@ impl<'a> Run<'a> {
             snapshots: Mutex::default(),
             problems: Mutex::default(),
             window_lost: AtomicBool::new(false),
+            too_late: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +160,13 @@ impl<'a> Run<'a> {
             () = scenario.play(self) => {}
             why = self.keep_running(scenario) => self.problem(why),
         }
+    }
+
+    /// Notes that the grant was over before its KMS grant was, if that says nothing: with a fault, and an operator that was not kept dead.
+    pub fn came_too_late(&self) -> bool {
+        let says_nothing = self.reference.is_some() && !self.window_lost.load(Ordering::Relaxed);
+        self.too_late.store(says_nothing, Ordering::Relaxed);
+        says_nothing
     }
 
     /// Notes that something is wrong.
@@ -218,18 +231,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until both worlds are as they were at this point of the run without faults; there, until they are at rest.
-    pub async fn settles(&self, name: &'static str) {
+    /// Waits until both worlds are as they were at this point of the run without faults; there, until they are at rest. `roles` are in the
+    /// account then: they come first and go last, and a role whose Deny waits for evidence looks like a world at rest.
+    pub async fn settles(&self, name: &'static str, roles: usize) {
         let begun = Instant::now();
         let wanted = self.reference.map(|r| {
             let found = r.snapshots.iter().find(|(n, _)| *n == name);
             found.map(|(_, lines)| lines.clone()).unwrap_or_default()
         });
-        let roles =
-            wanted.as_ref().map(|w| w.iter().filter(|l| l.starts_with("/roles/") && l.contains("/arn = ")).count());
-        if let Some(roles) = roles {
-            // Roles go last: while there are too many of them, there is no need to look at everything.
-            poll(|| async { (count_roles(&self.root).await <= roles).then_some(()) }).await;
+        if poll(|| async { (count_roles(&self.root).await == roles).then_some(()) }).await.is_none() {
+            self.problem(format!("{name}: not {roles} roles within {PATIENCE:?}"));
         }
         let mut before = None;
         loop {
@@ -299,6 +310,7 @@ impl<'a> Run<'a> {
             fired: self.faults.fired(),
             read: probes.iter().any(|p| p.allowed),
             window_lost: self.window_lost.into_inner(),
+            too_late: self.too_late.into_inner(),
             requests: self.faults.trace().len(),
             trace: self.faults.trace(),
             snapshots: self.snapshots.into_inner().unwrap(),
