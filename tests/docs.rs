@@ -352,6 +352,18 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn json_in_pages_is_json() {
+    let mut found = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "json") {
+            found += 1;
+            serde_json::from_str::<Value>(&block).unwrap_or_else(|e| panic!("{page}: {e} in\n{block}"));
+        }
+    }
+    assert!(found >= 5, "the worked example and the alarm patterns: {found}");
+}
+
+#[test]
 fn paths_in_pages_exist() {
     for (page, text) in pages().into_iter().filter(|(page, _)| page != "docs/demo.md") {
         for word in prose(&text).split('`').skip(1).step_by(2) {

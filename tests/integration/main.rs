@@ -32,6 +32,7 @@ mod quiet;
 mod refusals;
 mod release;
 mod scene;
+mod secrets;
 mod support;
 mod tightened;
 mod view;

@@ -17,7 +17,7 @@ use crate::support::{Operator, World};
 
 impl World {
     /// Takes one action away from the operator.
-    async fn refuse(&self, action: &str) {
+    pub async fn refuse(&self, action: &str) {
         let mut policy = policies::operator(&self.install);
         policy.statements.push(Statement::deny("Refused").actions([action]).resources(["*"]));
         put_operator_policy(&self.root(), &policy.render()).await;
@@ -29,7 +29,7 @@ impl World {
     }
 
     /// Waits until a bucket is stalled by the refusal, and checks what people are told.
-    async fn refused(&self, bucket: &str, action: &str) -> SecureBucket {
+    pub async fn refused(&self, bucket: &str, action: &str) -> SecureBucket {
         let part = format!("AWS refuses {action} on ");
         let says = |b: &SecureBucket| conditions(b).iter().any(|c| c.message.contains(&part));
         let found = self.bucket_when(bucket, &format!("names {action}"), says).await;

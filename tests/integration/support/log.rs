@@ -23,9 +23,9 @@ impl Log {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Makes this the log of the current thread until the guard is dropped.
-    pub fn of_this_thread(&self) -> tracing::subscriber::DefaultGuard {
-        let filter = tracing_subscriber::EnvFilter::new("warn,securebucket=info");
+    /// Makes this the log of the current thread until the guard is dropped, of what passes the filter.
+    pub fn of_this_thread(&self, filter: &str) -> tracing::subscriber::DefaultGuard {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(self.clone());
         subscriber.finish().set_default()
     }

@@ -27,6 +27,7 @@ pub struct OperatorBuilder {
     refusals: bool,
     killer: Killer,
     log: Log,
+    log_level: &'static str,
     journal: Journal,
     kube_journal: KubeJournal,
 }
@@ -43,6 +44,7 @@ impl OperatorBuilder {
             refusals: false,
             killer: Killer::default(),
             log,
+            log_level: "warn,securebucket=info",
             journal: Journal::default(),
             kube_journal: KubeJournal::default(),
         }
@@ -92,15 +94,23 @@ impl OperatorBuilder {
         self
     }
 
+    /// What its log takes, as `--log-level` does.
+    #[must_use]
+    pub fn log_level(mut self, filter: &'static str) -> Self {
+        self.log_level = filter;
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> Operator {
-        let Self { stack, config, token, aws, kube, refusals, killer, log, journal, kube_journal, .. } = self;
+        let Self { stack, config, token, aws, kube, refusals, killer, log, log_level, journal, kube_journal, .. } =
+            self;
         let stop = Arc::new(Notify::new());
         let thread = {
             let (stop, killer, log) = (Arc::clone(&stop), killer.clone(), log.clone());
             let (journal, kube_journal) = (journal.clone(), kube_journal.clone());
             let body = move || {
-                let _guard = log.of_this_thread();
+                let _guard = log.of_this_thread(log_level);
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let end = runtime.block_on(async move {
                     let client = journaled_client(stack.client(&token).await, kube_journal, kube);
