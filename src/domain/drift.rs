@@ -80,7 +80,10 @@ pub fn stages(observed: Option<&Document>, at_once: &[Statement], target: Docume
     }
     let narrows = observed.map_or(!first.statements.is_empty(), |o| {
         let gone = |s: &&Statement| s.effect == Effect::Allow && !first.statements.iter().any(|f| f.same_as(s));
-        let new = |f: &&Statement| f.effect == Effect::Deny && !o.statements.iter().any(|s| f.implied_by(s));
+        // What somebody else's Deny covers today must hold when that Deny has gone.
+        let counts = |f: &Statement, s: &Statement| f.sid.starts_with(KEPT) || !s.sid.starts_with(KEPT);
+        let new =
+            |f: &&Statement| f.effect == Effect::Deny && !o.statements.iter().any(|s| counts(f, s) && f.implied_by(s));
         o.statements.iter().any(|s| gone(&s)) || first.statements.iter().any(|f| new(&f))
     });
     Stages { first: narrows.then_some(first), last: Some(target) }

@@ -27,6 +27,9 @@ pub const RESTRICTED: &str = "Restricted";
 /// Local clock and AWS may differ by this much before issuing stops.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
+/// Nothing is issued this close to the end: AWS's clock is known to a second, and a call takes its time.
+const TOO_LATE: SignedDuration = SignedDuration::from_secs(2);
+
 /// What was looked up in AWS for this grant, in one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked {
@@ -314,6 +317,10 @@ fn unready(
     input: &GrantInput,
     install: &Installation,
 ) -> Option<Step> {
+    if after(facts.now, TOO_LATE) >= input.expires_at {
+        let problem = Problem::passing("Granting", "too little of its time is left to begin");
+        return Some(Step::Wait { problem, until: Some(input.expires_at) });
+    }
     let reference = facts.bucket.and_then(|b| bucket_ref(b, install));
     if reference.as_ref() != Some(&input.bucket) || facts.bucket_unreadable.is_some() {
         return Some(wait(

@@ -128,7 +128,7 @@ pub fn plan(
             "the owner marks are gone from the role; annotate securebucket.io/reconcile-at to put them back".into(),
         );
     }
-    let Foreign { removals, lifted } = plan_foreign(&mut plan, role, obey);
+    let Foreign { removals, lifted, lingering } = plan_foreign(&mut plan, role, obey);
     let mut document = plan_document(&mut plan, statements, &lifted, role, obey);
     let mut trust = plan_trust(&mut plan, desired, role, obey);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
@@ -136,11 +136,12 @@ pub fn plan(
         delete(&mut plan, desired, role, removals);
         return plan;
     }
-    // What gives access needs our marks, a reason, and a look at everything; what takes it away needs the ARN.
-    if stripped && !obey || !plan.unreadable.is_empty() {
+    // What gives access needs our marks, a reason, a look at everything, and nobody else's Allow beside it; what takes it away needs the ARN.
+    let closed = stripped && !obey || !plan.unreadable.is_empty() || lingering;
+    if closed {
         document.last = None;
     }
-    if stripped && !obey || !plan.unreadable.is_empty() || !needed {
+    if closed || !needed {
         trust.last = None;
     }
     // The boundary is first: without it IAM refuses us every other change of the role.
@@ -240,6 +241,8 @@ struct Foreign {
     removals: Vec<Action>,
     /// Denies that stand in them and are carried over; if the declared state is asked for, only until all else is done.
     lifted: Vec<Statement>,
+    /// One that allows something stays until its Denies are seen in our document: a Deny of ours that left now would be missed.
+    lingering: bool,
 }
 
 /// Policies that only deny stay, the others go. Denies of those that go are carried over; a policy goes only when its Denies are seen in our
@@ -269,7 +272,9 @@ fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Foreign {
         let name = policy.name.clone();
         let removal = if policy.attached { Action::Detach { arn: name } } else { Action::DeleteForeign { name } };
         let safe = if obey { role.document.failure().is_none() } else { denies.iter().all(carried) };
-        all.removals.extend((safe || denies.is_empty()).then_some(removal));
+        let goes = safe || denies.is_empty();
+        all.lingering |= !goes && denies.len() < statements().count();
+        all.removals.extend(goes.then_some(removal));
         all.lifted.extend(denies);
     }
     all

@@ -74,6 +74,8 @@ pub struct World {
     pub grants: BTreeMap<String, DecryptGrant>,
     pub role: Option<Role>,
     pub roles_made: usize,
+    /// DecryptGrants made.
+    pub objects: usize,
     pub kms: Vec<KmsGrant>,
     /// Memory of the operator.
     pub state: Option<RoleState>,
@@ -126,6 +128,7 @@ impl World {
             grants: BTreeMap::new(),
             role: None,
             roles_made: 0,
+            objects: 0,
             kms: Vec::new(),
             state: None,
             clean_since: BTreeMap::new(),
@@ -316,11 +319,14 @@ impl World {
         let name = format!("g{kind}");
         // The prefixes of some overlap, and several have the same duration, so that ends coincide.
         let (prefix, duration) = [("a/", "15m"), ("a/b/", "15m"), ("*", "1h"), ("z/", "15m")][kind % 4];
-        self.grants.entry(name.clone()).or_insert_with(|| {
-            let mut grant = request(&name, &[prefix], duration);
-            grant.metadata.uid = Some(format!("uid-{name}"));
-            grant
-        });
+        if self.grants.contains_key(&name) {
+            return;
+        }
+        // No uid is given twice.
+        self.objects += 1;
+        let mut grant = request(&name, &[prefix], duration);
+        grant.metadata.uid = Some(format!("uid-{name}-{}", self.objects));
+        self.grants.insert(name, grant);
     }
 
     /// Somebody revokes a KMS grant by hand.
