@@ -1,5 +1,7 @@
 //! The composition root: everything wired together, and the order in which it starts and ends.
 
+mod passes;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -10,26 +12,23 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::aws::clients::{Aws, Caller};
-use crate::aws::error::{AwsError, AwsErrorKind};
+use crate::aws::error::AwsError;
+use crate::aws::listing::Listings;
 use crate::aws::policies;
-use crate::bucket;
 use crate::cli::{Election, RunConfig};
 use crate::clock::Clock;
 use crate::domain::arn::{Place, partition_and_account};
 use crate::domain::installation::Installation;
-use crate::domain::tags;
-use crate::grant;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Lease, LeaseLost};
 use crate::k8s::watch::{Cache, RESYNC, watch, watch_namespaces};
 use crate::metrics::Metrics;
 use crate::reconcile::backoff::Backoff;
 use crate::reconcile::context::{Caches, Context, Queues, Roles};
-use crate::reconcile::outcome::explain;
+use crate::reconcile::leadership::Leadership;
 use crate::reconcile::queue::Queue;
 use crate::reconcile::wake::Waker;
 use crate::role;
-use crate::role::state::RoleKey;
 use crate::server::{self, Gate, Health};
 
 /// Why the operator ended.
@@ -96,7 +95,9 @@ pub async fn operate(
             () = wait_for(stopped.clone()) => return Ok(()),
         };
         stage.leading.get_or_init(|| ());
-        let operator = work(&config, client.clone(), aws, clock, metrics.clone(), &stage, stopped.clone());
+        let leadership = lease.as_ref().map_or_else(Leadership::undisputed, Lease::leadership);
+        let outside = Outside { client: client.clone(), aws, clock, metrics: metrics.clone(), leadership };
+        let operator = work(&config, outside, &stage, stopped.clone());
         let Some(lease) = lease else { return operator.await };
         let result = tokio::select! {
             result = operator => result,
@@ -131,9 +132,9 @@ fn lease_name(config: &RunConfig) -> String {
 }
 
 async fn lead(config: &RunConfig, client: &Client, metrics: &Metrics) -> Option<Lease> {
-    let Election { namespace, name } = config.election.as_ref()?;
+    let Election { namespace, name, settings } = config.election.as_ref()?;
     metrics.leader(name, false);
-    let lease = lease::acquire(client.clone(), namespace, name, &config.identity, lease::Settings::default()).await;
+    let lease = lease::acquire(client.clone(), namespace, name, &config.identity, *settings).await;
     metrics.leader(name, true);
     tracing::info!(lease = name, identity = config.identity, "leading");
     Some(lease)
@@ -188,33 +189,42 @@ fn oldest(c: &Caches) -> Duration {
     seen.into_iter().map(|at| at.elapsed()).max().unwrap_or_default()
 }
 
-/// Starts watches and queues, and works until `stopped`.
-async fn work(
-    config: &RunConfig,
+/// What the work is done with.
+struct Outside {
     client: Client,
     aws: Aws,
     clock: Clock,
     metrics: Metrics,
+    leadership: Leadership,
+}
+
+/// Starts watches and queues, and works until `stopped`.
+async fn work(
+    config: &RunConfig,
+    outside: Outside,
     stage: &Stage,
     stopped: tokio::sync::watch::Receiver<bool>,
 ) -> Result<(), AppError> {
+    let Outside { client, aws, clock, metrics, leadership } = outside;
     let install = tokio::select! {
         install = installation(config, &aws, stage) => install?,
         () = wait_for(stopped.clone()) => return Ok(()),
     };
     let queues = Queues {
-        buckets: Queue::new(metrics.queue("securebucket", config.workers)),
-        roles: Queue::new(metrics.queue("role", config.workers)),
-        grants: Queue::new(metrics.queue("decryptgrant", config.workers)),
+        buckets: queue(&metrics, "securebucket", config.workers, 0),
+        roles: queue(&metrics, "role", config.workers, URGENT_ROLES),
+        grants: queue(&metrics, "decryptgrant", config.workers, URGENT_GRANTS),
     };
     let dropped = metrics.clone();
     let (events, publish) = Events::new(client.clone(), &config.identity, move || dropped.event_dropped());
-    let (caches, watches) = watches(&client, &config.watch_namespaces, &queues);
+    let waker = Waker::new(queues.clone(), clock.clone());
+    let (caches, watches) = watches(&client, &config.watch_namespaces, waker);
     let _ = stage.caches.set(caches.clone());
     let ctx = Arc::new(Context {
         install,
         served: config.watch_namespaces.clone(),
         aws,
+        leadership,
         client,
         clock,
         events,
@@ -222,6 +232,8 @@ async fn work(
         caches,
         queues,
         roles: Roles::default(),
+        listings: Listings::default(),
+        ended: Mutex::default(),
         clean_since: role::evidence::CleanSince::default(),
         bucket_backoff: Backoff::default(),
         role_backoff: Backoff::default(),
@@ -230,7 +242,7 @@ async fn work(
         quiet: Mutex::default(),
         told: Mutex::default(),
     });
-    let passes = passes(ctx, config.workers, stopped);
+    let passes = passes::run(ctx, config.workers, stopped);
     let mut publish = std::pin::pin!(publish);
     tokio::select! {
         () = passes => {}
@@ -244,101 +256,26 @@ async fn work(
     Ok(())
 }
 
+/// Passes over roles that run at once beside the usual ones, for ends alone. Each is a few calls to IAM, whose rate limits are what counts.
+const URGENT_ROLES: usize = 16;
+/// The same over DecryptGrants. They wait for KMS most of the time: enough to use up its rate.
+const URGENT_GRANTS: usize = 48;
+
+fn queue<K: Ord + Clone + Send + std::fmt::Debug + 'static>(
+    metrics: &Metrics,
+    name: &'static str,
+    workers: usize,
+    urgent: usize,
+) -> Queue<K> {
+    Queue::reserving(metrics.queue(name, workers + urgent), urgent)
+}
+
 /// Longest wait for events when everything else has ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Runs the queues, once everything has been listed, until `stopped`; then finishes what is in hand.
-async fn passes(ctx: Arc<Context>, workers: usize, stopped: tokio::sync::watch::Receiver<bool>) {
-    let ready = async {
-        while !synced(&ctx.caches) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        left_behind(&ctx).await
-    };
-    let complete = tokio::select! {
-        complete = ready => complete,
-        () = wait_for(stopped.clone()) => return,
-    };
-    tracing::info!(cluster = ctx.install.cluster, place = %ctx.install.place, "working");
-    let (b, r, g) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
-    let buckets = ctx.queues.buckets.run(workers, move |key| {
-        let ctx = Arc::clone(&b);
-        async move { bucket::driver::reconcile(&ctx, key).await }
-    });
-    let roles = ctx.queues.roles.run(workers, move |key| {
-        let ctx = Arc::clone(&r);
-        async move { role::driver::reconcile(&ctx, key).await }
-    });
-    let grants = ctx.queues.grants.run(workers, move |key| {
-        let ctx = Arc::clone(&g);
-        async move { grant::driver::reconcile(&ctx, key).await }
-    });
-    let close = async {
-        wait_for(stopped).await;
-        ctx.queues.buckets.close();
-        ctx.queues.roles.close();
-        ctx.queues.grants.close();
-        // Events of the last passes are written by the task beside this one.
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        _ = async { tokio::join!(buckets, roles, grants) } => {}
-        () = close => {}
-        () = until_nothing_is_left_behind(&ctx, complete) => {}
-    }
-}
-
-/// Tries again until the inventory of roles is complete; never ends.
-async fn until_nothing_is_left_behind(ctx: &Context, mut complete: bool) {
-    let mut pause = Duration::from_secs(2);
-    while !complete {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(300));
-        complete = left_behind(ctx).await;
-    }
-    std::future::pending::<()>().await;
-}
-
-/// Roles of this cluster in AWS that no object speaks of any more: a Deny in one is the list of what is still to be revoked. False if not all
-/// could be looked at.
-async fn left_behind(ctx: &Context) -> bool {
-    let iam = ctx.aws.iam();
-    let names = match iam.list_roles(&ctx.install.role_path()).await {
-        Ok(names) => names,
-        Err(error) => {
-            tracing::warn!(
-                error = explain(&error, &ctx.install),
-                "the roles of this cluster cannot be listed; roles that no object speaks of are not looked after until they can"
-            );
-            return false;
-        }
-    };
-    let mut complete = true;
-    for name in names {
-        let head = match iam.role(&name).await {
-            Ok(head) => head,
-            Err(error) => {
-                complete &= error.kind == AwsErrorKind::NotFound;
-                continue;
-            }
-        };
-        if let (Some(namespace), Some(service_account)) =
-            (head.tags.get(tags::NAMESPACE), head.tags.get(tags::SERVICE_ACCOUNT))
-            // Of a namespace that this process does not serve it knows nothing, which is no reason to remove anything.
-            && ctx.serves(namespace)
-        {
-            ctx.queues
-                .roles
-                .add_now(RoleKey { namespace: namespace.clone(), service_account: service_account.clone() });
-        }
-    }
-    complete
-}
-
 type Watches = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn watches(client: &Client, namespaces: &[String], queues: &Queues) -> (Caches, Watches) {
-    let waker = Waker::new(queues.clone());
+fn watches(client: &Client, namespaces: &[String], waker: Waker) -> (Caches, Watches) {
     // Handlers look into each other's caches, which exist only once all watches do.
     let late: Arc<OnceLock<(Cache<_>, Cache<_>)>> = Arc::default();
     let (w, l) = (waker.clone(), Arc::clone(&late));

@@ -49,14 +49,25 @@ impl Clock {
         self.last().map_or_else(|| self.system_now(), |heard| heard.carried_to(Instant::now()))
     }
 
+    /// How long until a time on AWS's clock; nothing if it has passed.
+    pub fn until(&self, at: Timestamp) -> std::time::Duration {
+        std::time::Duration::try_from(at.duration_since(self.aws_now())).unwrap_or_default()
+    }
+
     /// This machine's time minus AWS's; `None` before the first answer.
     pub fn skew(&self) -> Option<SignedDuration> {
         self.last().map(|heard| self.system_now().duration_since(heard.carried_to(Instant::now())))
     }
 
-    /// Takes note of the `Date` of an answer that has just come.
+    /// Takes note of the `Date` of an answer that has just come. `Date` is cut to whole seconds, so what was carried forward is the better
+    /// estimate if it is ahead by less than that; and time does not go back at each answer.
     pub fn heard(&self, date: Timestamp) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Heard { date, at: Instant::now() });
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = Instant::now();
+        let carried = heard.map(|before| before.carried_to(at));
+        let date =
+            carried.filter(|c| *c > date && c.duration_since(date) < SignedDuration::from_secs(1)).unwrap_or(date);
+        *heard = Some(Heard { date, at });
     }
 
     fn last(&self) -> Option<Heard> {
@@ -85,6 +96,19 @@ mod tests {
         let now = clock.aws_now();
         assert!(now >= date && now < date + SignedDuration::from_secs(5), "{now}");
         assert!(clock.skew().unwrap() > SignedDuration::from_hours(24 * 365 * 20), "this machine is far ahead");
+    }
+
+    #[test]
+    fn whole_seconds_do_not_set_it_back_and_a_real_step_does() {
+        let clock = Clock::new();
+        let date: Timestamp = "2001-01-01T00:00:00Z".parse().unwrap();
+        clock.heard(date);
+        std::thread::sleep(Duration::from_millis(2));
+        let before = clock.aws_now();
+        clock.heard(date);
+        assert!(before > date && clock.aws_now() >= before);
+        clock.heard(date - SignedDuration::from_secs(5));
+        assert!(clock.aws_now() < date);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -72,6 +74,11 @@ table! {
     "securebucket_aws_throttled_total" counter ["service", "operation"] Alpha "AWS calls that were throttled in spite of the SDK's retries";
     "securebucket_drift_detected_total" counter ["facet"] Alpha "Changes outside the operator that loosened a bucket, key or role";
     "securebucket_drift_repaired_total" counter ["facet"] Alpha "Such changes that were undone";
+    "securebucket_grant_activation_seconds" histogram [] Alpha "From the approval of a DecryptGrant until it is usable";
+    "securebucket_grant_revocation_lag_seconds" histogram [] Alpha "From the end of a DecryptGrant until its removal from AWS was read back";
+    "securebucket_grants_overdue" gauge [] Alpha "DecryptGrants that ended more than a minute ago and whose removal is not proved";
+    "securebucket_grants_overdue_oldest_seconds" gauge [] Alpha "Age of the oldest end whose removal is not proved, in time or not; 0 without one";
+    "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's";
     "securebucket_events_dropped_total" counter [] Alpha "Kubernetes events that could not be written";
     "securebucket_build_info" info ["version"] Beta "The version that runs, as a label";
 }
@@ -107,6 +114,11 @@ struct AwsOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Against {
+    against: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Facet {
     facet: &'static str,
 }
@@ -125,6 +137,12 @@ impl MetricConstructor<Histogram> for Buckets {
 const PASS_BUCKETS: Buckets = Buckets(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
 /// A call: one round trip up to the client's time-out.
 const CALL_BUCKETS: Buckets = Buckets(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+
+/// From what is over at once to what is over after the waits for propagation of a new role.
+const ACTIVATION_BUCKETS: Buckets = Buckets(&[0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 300.0, 600.0]);
+/// From one end alone to a thousand in one second, and beyond what is [overdue](crate::grant::deadline::ALLOWANCE).
+const LAG_BUCKETS: Buckets =
+    Buckets(&[0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86400.0]);
 
 /// All metrics of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -145,6 +163,11 @@ pub struct Metrics {
     throttled: Family<AwsCall, Counter>,
     drift_detected: Family<Facet, Counter>,
     drift_repaired: Family<Facet, Counter>,
+    activation: Histogram,
+    lag: Histogram,
+    overdue: Gauge,
+    oldest: Gauge<f64, AtomicU64>,
+    skew: Family<Against, Gauge<f64, AtomicU64>>,
     events_dropped: Counter,
 }
 
@@ -180,6 +203,11 @@ impl Metrics {
             throttled: registered(r, "securebucket_aws_throttled_total", Family::default()),
             drift_detected: registered(r, "securebucket_drift_detected_total", Family::default()),
             drift_repaired: registered(r, "securebucket_drift_repaired_total", Family::default()),
+            activation: registered(r, "securebucket_grant_activation_seconds", ACTIVATION_BUCKETS.new_metric()),
+            lag: registered(r, "securebucket_grant_revocation_lag_seconds", LAG_BUCKETS.new_metric()),
+            overdue: registered(r, "securebucket_grants_overdue", Gauge::default()),
+            oldest: registered(r, "securebucket_grants_overdue_oldest_seconds", Gauge::default()),
+            skew: registered(r, "securebucket_clock_skew_seconds", Family::default()),
             events_dropped: registered(r, "securebucket_events_dropped_total", Counter::default()),
             registry: Arc::default(),
         };
@@ -241,6 +269,27 @@ impl Metrics {
     /// It is as declared again.
     pub fn drift_repaired(&self, facet: &'static str) {
         self.drift_repaired.get_or_create(&Facet { facet }).inc();
+    }
+
+    /// A DecryptGrant became usable so long after its approval.
+    pub fn grant_activated(&self, after: SignedDuration) {
+        self.activation.observe(after.as_secs_f64().max(0.0));
+    }
+
+    /// The removal of a DecryptGrant was read back so long after its end.
+    pub fn grant_removed(&self, lag: SignedDuration) {
+        self.lag.observe(lag.as_secs_f64().max(0.0));
+    }
+
+    /// How many removals are overdue, and the age of the oldest end that is not proved.
+    pub fn removals(&self, overdue: usize, oldest: SignedDuration) {
+        self.overdue.set(gauge(overdue));
+        self.oldest.set(oldest.as_secs_f64());
+    }
+
+    /// This machine's clock minus that of `against`.
+    pub fn clock_skew(&self, against: &'static str, skew: SignedDuration) {
+        self.skew.get_or_create(&Against { against }).set(skew.as_secs_f64());
     }
 
     /// A Kubernetes event could not be written.

@@ -31,6 +31,10 @@ fn all_used() -> Metrics {
     metrics.drift_detected("bucketPolicy");
     metrics.drift_repaired("bucketPolicy");
     metrics.event_dropped();
+    metrics.grant_activated(SignedDuration::from_millis(1500));
+    metrics.grant_removed(SignedDuration::from_millis(700));
+    metrics.removals(2, SignedDuration::from_secs(90));
+    metrics.clock_skew("aws", SignedDuration::from_millis(-1500));
     metrics
 }
 
@@ -118,5 +122,19 @@ fn what_does_not_look_like_a_code_is_no_label() {
         (None, "AwsUnavailable"),
     ] {
         assert_eq!(error_code(&error(AwsErrorKind::Unavailable, code, 500)), label);
+    }
+}
+
+#[test]
+fn removals_and_skew_are_gauges_of_seconds() {
+    let text = all_used().encode();
+    for line in [
+        "securebucket_grants_overdue 2",
+        "securebucket_grants_overdue_oldest_seconds 90.0",
+        "securebucket_clock_skew_seconds{against=\"aws\"} -1.5",
+        "securebucket_grant_revocation_lag_seconds_bucket{le=\"1.0\"} 1",
+        "securebucket_grant_activation_seconds_bucket{le=\"1.0\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }
 }

@@ -20,6 +20,8 @@ mod fixtures;
 mod generate;
 #[path = "planning/grant_crash.rs"]
 mod grant_crash;
+#[path = "planning/grant_deadline.rs"]
+mod grant_deadline;
 #[path = "planning/grant_decide.rs"]
 mod grant_decide;
 #[path = "planning/grant_end.rs"]

@@ -15,11 +15,11 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use super::calls::Call;
 use super::credentials::WebIdentity;
 use super::error::{AwsError, AwsErrorKind};
-use super::funnel::{CallLog, CallObserver, Funnel, Shared, unexpected};
+use super::funnel::{CallLog, CallObserver, Fence, Funnel, Shared, Way, unexpected};
 use super::http::dated;
 use super::iam::Iam;
 use super::kms::Kms;
-use super::limit::{Limiter, Limits};
+use super::limit::{Limiter, Limits, Purpose};
 use super::s3::S3;
 use crate::clock::Clock;
 use crate::domain::arn::Place;
@@ -62,6 +62,8 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub struct Aws {
     inner: Arc<Inner>,
+    purpose: Purpose,
+    fence: Option<Fence>,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,23 @@ impl Aws {
             config,
             clock,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), purpose: Purpose::Usual, fence: None }
+    }
+
+    /// The same, for calls that take access away or prove that it is gone: they have a share of every limit to themselves.
+    #[must_use]
+    pub fn narrowing(&self) -> Self {
+        Self { purpose: Purpose::Narrowing, ..self.clone() }
+    }
+
+    /// The same, for calls that give access: none is sent while the fence is closed.
+    #[must_use]
+    pub fn fenced(&self, fence: Fence) -> Self {
+        Self { fence: Some(fence), purpose: Purpose::Usual, ..self.clone() }
+    }
+
+    fn way(&self, funnel: Arc<Funnel>) -> Way {
+        Way { funnel, purpose: self.purpose, fence: self.fence.clone() }
     }
 
     /// The clock that AWS's answers set.
@@ -132,18 +150,18 @@ impl Aws {
     /// S3 in the region of `place`, for buckets of its account.
     pub fn s3(&self, place: &Place) -> S3 {
         let Regional { funnel, s3, .. } = self.regional(&place.region);
-        S3::new(funnel, s3, place.account.clone())
+        S3::new(self.way(funnel), s3, place.account.clone())
     }
 
     /// KMS in the region of `place`.
     pub fn kms(&self, place: &Place) -> Kms {
         let Regional { funnel, kms, .. } = self.regional(&place.region);
-        Kms::new(funnel, kms)
+        Kms::new(self.way(funnel), kms)
     }
 
     /// IAM.
     pub fn iam(&self) -> Iam {
-        Iam::new(self.inner.global.clone(), self.inner.iam.clone())
+        Iam::new(self.way(self.inner.global.clone()), self.inner.iam.clone())
     }
 
     /// Asks AWS who we are.
@@ -152,7 +170,8 @@ impl Aws {
     /// If there are no credentials, or no answer.
     pub async fn identify(&self) -> Result<Caller, AwsError> {
         let resource = "the operator's identity";
-        let answer = self.inner.global.call(resource, self.inner.sts.get_caller_identity().send()).await?;
+        let answer =
+            self.way(self.inner.global.clone()).call(resource, self.inner.sts.get_caller_identity().send()).await?;
         match (answer.account, answer.arn) {
             (Some(account), Some(arn)) => Ok(Caller { account, arn }),
             _ => {

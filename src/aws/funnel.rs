@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::calls::Call;
 use super::classify::classify;
 use super::error::{AwsError, AwsErrorKind};
-use super::limit::Limiter;
+use super::limit::{Limiter, Purpose};
 use super::operation::{Operation, Sent};
 
 /// Hears of every call, after it.
@@ -40,15 +40,54 @@ pub(super) struct Funnel {
     pub(super) shared: Arc<Shared>,
 }
 
-impl Funnel {
+/// Asked when a call's turn has come, just before it is sent: false keeps it from being sent.
+#[derive(Clone)]
+pub struct Fence(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Fence {
+    /// A fence that is open while `open` says so.
+    pub fn new(open: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(open))
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fence")
+    }
+}
+
+/// A funnel, what it is used for, and what must hold when a call is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) funnel: Arc<Funnel>,
+    pub(super) purpose: Purpose,
+    pub(super) fence: Option<Fence>,
+}
+
+impl Way {
     /// Makes the call when its turn comes. `sending` must do nothing until polled, as the SDK's futures do.
     pub(super) async fn call<T, E: Operation>(
         &self,
         resource: &str,
         sending: impl Future<Output = Sent<T, E>>,
     ) -> Result<T, AwsError> {
+        self.funnel.limiter.turn(E::CALL, self.purpose).await;
+        if self.fence.as_ref().is_some_and(|fence| !fence.0()) {
+            let message = "not sent: this process may have lost its lease";
+            return Err(unexpected(E::CALL, AwsErrorKind::Unavailable, resource, message));
+        }
+        self.funnel.send(resource, sending).await
+    }
+}
+
+impl Funnel {
+    async fn send<T, E: Operation>(
+        &self,
+        resource: &str,
+        sending: impl Future<Output = Sent<T, E>>,
+    ) -> Result<T, AwsError> {
         let call = E::CALL;
-        self.limiter.turn(call).await;
         if let Some(log) = &self.shared.log {
             log.note(call);
         }

@@ -1,7 +1,5 @@
 //! IAM: workload roles. Policy documents come back percent-encoded (IAM API, GetRole).
 
-use std::sync::Arc;
-
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types;
@@ -10,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
-use super::funnel::{Funnel, next_page, unexpected};
+use super::funnel::{Way, next_page, unexpected};
 use crate::domain::policy::Document;
 use crate::domain::tags::Tags;
 use crate::role::document::{sealed, unsealed};
@@ -19,13 +17,13 @@ use crate::role::observed::RoleHead;
 /// IAM, global.
 #[derive(Clone, Debug)]
 pub struct Iam {
-    funnel: Arc<Funnel>,
+    way: Way,
     client: Client,
 }
 
 impl Iam {
-    pub(super) fn new(funnel: Arc<Funnel>, client: Client) -> Self {
-        Self { funnel, client }
+    pub(super) fn new(way: Way, client: Client) -> Self {
+        Self { way, client }
     }
 
     /// A role by its name.
@@ -33,7 +31,7 @@ impl Iam {
     /// # Errors
     /// `NotFound` if there is no such role, `Invalid` if its trust policy cannot be read.
     pub async fn role(&self, name: &str) -> Result<RoleHead, AwsError> {
-        let answer = self.funnel.call(name, self.client.get_role().role_name(name).send()).await?;
+        let answer = self.way.call(name, self.client.get_role().role_name(name).send()).await?;
         head(Call::GetRole, name, answer.role)
     }
 
@@ -58,7 +56,7 @@ impl Iam {
             .assume_role_policy_document(trust.render())
             .permissions_boundary(boundary)
             .set_tags(Some(tags));
-        let answer = self.funnel.call(name, request.send()).await?;
+        let answer = self.way.call(name, request.send()).await?;
         head(Call::CreateRole, name, answer.role)
     }
 
@@ -70,7 +68,7 @@ impl Iam {
         let (mut names, mut marker) = (Vec::new(), None);
         loop {
             let request = self.client.list_roles().path_prefix(path).set_marker(marker);
-            let page = self.funnel.call(path, request.send()).await?;
+            let page = self.way.call(path, request.send()).await?;
             names.extend(page.roles.into_iter().map(|r| r.role_name));
             marker = next_page(Call::ListRoles, path, page.is_truncated, page.marker)?;
             if marker.is_none() {
@@ -86,7 +84,7 @@ impl Iam {
     pub async fn tag_role(&self, name: &str, tags: &Tags) -> Result<(), AwsError> {
         let tags = tag_set(tags).map_err(|e| invalid(Call::TagRole, name, &e))?;
         let request = self.client.tag_role().role_name(name).set_tags(Some(tags));
-        self.funnel.call(name, request.send()).await.map(drop)
+        self.way.call(name, request.send()).await.map(drop)
     }
 
     /// Replaces the trust policy.
@@ -95,7 +93,7 @@ impl Iam {
     /// If AWS refuses or does not answer.
     pub async fn put_trust(&self, name: &str, trust: &Document) -> Result<(), AwsError> {
         let request = self.client.update_assume_role_policy().role_name(name).policy_document(trust.render());
-        self.funnel.call(name, request.send()).await.map(drop)
+        self.way.call(name, request.send()).await.map(drop)
     }
 
     /// Sets the permissions boundary.
@@ -104,7 +102,7 @@ impl Iam {
     /// If AWS refuses or does not answer.
     pub async fn put_boundary(&self, name: &str, boundary: &str) -> Result<(), AwsError> {
         let request = self.client.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
-        self.funnel.call(name, request.send()).await.map(drop)
+        self.way.call(name, request.send()).await.map(drop)
     }
 
     /// Names of the role's inline policies.
@@ -115,7 +113,7 @@ impl Iam {
         let (mut names, mut marker) = (Vec::new(), None);
         loop {
             let request = self.client.list_role_policies().role_name(name).set_marker(marker);
-            let page = self.funnel.call(name, request.send()).await?;
+            let page = self.way.call(name, request.send()).await?;
             names.extend(page.policy_names);
             marker = next_page(Call::ListRolePolicies, name, page.is_truncated, page.marker)?;
             if marker.is_none() {
@@ -130,7 +128,7 @@ impl Iam {
     /// `NotFound` if there is no such policy or role, `Invalid` if it cannot be read as a policy.
     pub async fn role_policy(&self, name: &str, policy: &str) -> Result<Document, AwsError> {
         let request = self.client.get_role_policy().role_name(name).policy_name(policy);
-        let answer = self.funnel.call(name, request.send()).await?;
+        let answer = self.way.call(name, request.send()).await?;
         document(Call::GetRolePolicy, name, &answer.policy_document).map(unsealed)
     }
 
@@ -140,7 +138,7 @@ impl Iam {
     /// If AWS refuses or does not answer.
     pub async fn put_role_policy(&self, name: &str, policy: &str, document: &Document) -> Result<(), AwsError> {
         let request = self.client.put_role_policy().role_name(name).policy_name(policy);
-        self.funnel.call(name, request.policy_document(sealed(document).render()).send()).await.map(drop)
+        self.way.call(name, request.policy_document(sealed(document).render()).send()).await.map(drop)
     }
 
     /// Deletes an inline policy.
@@ -149,7 +147,7 @@ impl Iam {
     /// `NotFound` if there is no such policy or role.
     pub async fn delete_role_policy(&self, name: &str, policy: &str) -> Result<(), AwsError> {
         let request = self.client.delete_role_policy().role_name(name).policy_name(policy);
-        self.funnel.call(name, request.send()).await.map(drop)
+        self.way.call(name, request.send()).await.map(drop)
     }
 
     /// ARNs of the managed policies attached to the role.
@@ -160,7 +158,7 @@ impl Iam {
         let (mut arns, mut marker) = (Vec::new(), None);
         loop {
             let request = self.client.list_attached_role_policies().role_name(name).set_marker(marker);
-            let page = self.funnel.call(name, request.send()).await?;
+            let page = self.way.call(name, request.send()).await?;
             arns.extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|p| p.policy_arn));
             marker = next_page(Call::ListAttachedRolePolicies, name, page.is_truncated, page.marker)?;
             if marker.is_none() {
@@ -174,10 +172,10 @@ impl Iam {
     /// # Errors
     /// `NotFound` if there is no such policy, `Invalid` if it cannot be read as one.
     pub async fn managed_policy(&self, arn: &str) -> Result<Document, AwsError> {
-        let answer = self.funnel.call(arn, self.client.get_policy().policy_arn(arn).send()).await?;
+        let answer = self.way.call(arn, self.client.get_policy().policy_arn(arn).send()).await?;
         let version = answer.policy.and_then(|p| p.default_version_id).ok_or_else(|| nothing(Call::GetPolicy, arn))?;
         let request = self.client.get_policy_version().policy_arn(arn).version_id(version);
-        let answer = self.funnel.call(arn, request.send()).await?;
+        let answer = self.way.call(arn, request.send()).await?;
         let call = Call::GetPolicyVersion;
         let text = answer.policy_version.and_then(|v| v.document).ok_or_else(|| nothing(call, arn))?;
         document(call, arn, &text)
@@ -189,7 +187,7 @@ impl Iam {
     /// `NotFound` if it is not attached.
     pub async fn detach_policy(&self, name: &str, policy_arn: &str) -> Result<(), AwsError> {
         let request = self.client.detach_role_policy().role_name(name).policy_arn(policy_arn);
-        self.funnel.call(name, request.send()).await.map(drop)
+        self.way.call(name, request.send()).await.map(drop)
     }
 
     /// Deletes a role.
@@ -197,7 +195,7 @@ impl Iam {
     /// # Errors
     /// `NotFound` if there is none, `Conflict` if it still has policies.
     pub async fn delete_role(&self, name: &str) -> Result<(), AwsError> {
-        self.funnel.call(name, self.client.delete_role().role_name(name).send()).await.map(drop)
+        self.way.call(name, self.client.delete_role().role_name(name).send()).await.map(drop)
     }
 }
 

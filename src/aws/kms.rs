@@ -1,7 +1,5 @@
 //! KMS.
 
-use std::sync::Arc;
-
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::error::BuildError;
@@ -9,7 +7,7 @@ use aws_sdk_kms::types;
 
 use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
-use super::funnel::{Funnel, next_page, unexpected};
+use super::funnel::{Way, next_page, unexpected};
 use crate::bucket::observed::KeyState;
 use crate::domain::policy::Document;
 use crate::domain::tags::Tags;
@@ -34,13 +32,13 @@ pub struct KeyHead {
 /// KMS in one region.
 #[derive(Clone, Debug)]
 pub struct Kms {
-    funnel: Arc<Funnel>,
+    way: Way,
     client: Client,
 }
 
 impl Kms {
-    pub(super) fn new(funnel: Arc<Funnel>, client: Client) -> Self {
-        Self { funnel, client }
+    pub(super) fn new(way: Way, client: Client) -> Self {
+        Self { way, client }
     }
 
     /// A key, by id, ARN or `alias/…`.
@@ -48,7 +46,7 @@ impl Kms {
     /// # Errors
     /// `NotFound` if there is no such key or alias.
     pub async fn describe_key(&self, key: &str) -> Result<KeyHead, AwsError> {
-        let answer = self.funnel.call(key, self.client.describe_key().key_id(key).send()).await?;
+        let answer = self.way.call(key, self.client.describe_key().key_id(key).send()).await?;
         head(Call::DescribeKey, key, answer.key_metadata)
     }
 
@@ -72,7 +70,7 @@ impl Kms {
         // for the first one by its tags.
         let once = aws_sdk_kms::config::Builder::new().retry_config(RetryConfig::disabled());
         let sending = request.customize().config_override(once).send();
-        let answer = self.funnel.call(description, sending).await?;
+        let answer = self.way.call(description, sending).await?;
         head(Call::CreateKey, description, answer.key_metadata)
     }
 
@@ -82,7 +80,7 @@ impl Kms {
     /// `AlreadyExists` if the alias is taken.
     pub async fn create_alias(&self, alias: &str, key: &str) -> Result<(), AwsError> {
         let request = self.client.create_alias().alias_name(alias).target_key_id(key);
-        self.funnel.call(alias, request.send()).await.map(drop)
+        self.way.call(alias, request.send()).await.map(drop)
     }
 
     /// Points an alias at another key.
@@ -91,7 +89,7 @@ impl Kms {
     /// If AWS refuses or does not answer.
     pub async fn update_alias(&self, alias: &str, key: &str) -> Result<(), AwsError> {
         let request = self.client.update_alias().alias_name(alias).target_key_id(key);
-        self.funnel.call(alias, request.send()).await.map(drop)
+        self.way.call(alias, request.send()).await.map(drop)
     }
 
     /// Tags of a key.
@@ -102,7 +100,7 @@ impl Kms {
         let (mut tags, mut marker) = (Tags::new(), None);
         loop {
             let request = self.client.list_resource_tags().key_id(key).limit(TAG_PAGE).set_marker(marker);
-            let page = self.funnel.call(key, request.send()).await?;
+            let page = self.way.call(key, request.send()).await?;
             tags.extend(page.tags.unwrap_or_default().into_iter().map(|t| (t.tag_key, t.tag_value)));
             marker = next_page(Call::ListResourceTags, key, page.truncated, page.next_marker)?;
             if marker.is_none() {
@@ -119,7 +117,7 @@ impl Kms {
         let (resource, mut keys, mut marker) = ("all keys", Vec::new(), None);
         loop {
             let request = self.client.list_keys().limit(KEY_PAGE).set_marker(marker);
-            let page = self.funnel.call(resource, request.send()).await?;
+            let page = self.way.call(resource, request.send()).await?;
             keys.extend(page.keys.unwrap_or_default().into_iter().filter_map(|k| k.key_arn));
             marker = next_page(Call::ListKeys, resource, page.truncated, page.next_marker)?;
             if marker.is_none() {
@@ -136,7 +134,7 @@ impl Kms {
         let (resource, mut aliases, mut marker) = ("all aliases", Vec::new(), None);
         loop {
             let request = self.client.list_aliases().limit(PAGE).set_marker(marker);
-            let page = self.funnel.call(resource, request.send()).await?;
+            let page = self.way.call(resource, request.send()).await?;
             // Aliases of AWS services that are not in use yet have no key.
             aliases
                 .extend(page.aliases.unwrap_or_default().into_iter().filter_map(|a| a.alias_name.zip(a.target_key_id)));
@@ -152,7 +150,7 @@ impl Kms {
     /// # Errors
     /// `Invalid` if it cannot be read as a policy.
     pub async fn key_policy(&self, key: &str) -> Result<Document, AwsError> {
-        let answer = self.funnel.call(key, self.client.get_key_policy().key_id(key).send()).await?;
+        let answer = self.way.call(key, self.client.get_key_policy().key_id(key).send()).await?;
         Document::parse(&answer.policy.unwrap_or_default())
             .map_err(|e| unexpected(Call::GetKeyPolicy, AwsErrorKind::Invalid, key, e))
     }
@@ -163,7 +161,7 @@ impl Kms {
     /// If AWS refuses or does not answer.
     pub async fn put_key_policy(&self, key: &str, policy: &Document) -> Result<(), AwsError> {
         let request = self.client.put_key_policy().key_id(key).policy(policy.render());
-        self.funnel.call(key, request.send()).await.map(drop)
+        self.way.call(key, request.send()).await.map(drop)
     }
 
     /// Days between rotations; `None` if rotation is off.
@@ -171,7 +169,7 @@ impl Kms {
     /// # Errors
     /// If AWS refuses or does not answer.
     pub async fn rotation(&self, key: &str) -> Result<Option<i32>, AwsError> {
-        let answer = self.funnel.call(key, self.client.get_key_rotation_status().key_id(key).send()).await?;
+        let answer = self.way.call(key, self.client.get_key_rotation_status().key_id(key).send()).await?;
         // 365 is the period when none was chosen (KMS API, EnableKeyRotation).
         Ok(answer.key_rotation_enabled.then(|| answer.rotation_period_in_days.unwrap_or(365)))
     }
@@ -182,7 +180,7 @@ impl Kms {
     /// If AWS refuses or does not answer.
     pub async fn enable_rotation(&self, key: &str, days: i32) -> Result<(), AwsError> {
         let request = self.client.enable_key_rotation().key_id(key).rotation_period_in_days(days);
-        self.funnel.call(key, request.send()).await.map(drop)
+        self.way.call(key, request.send()).await.map(drop)
     }
 
     /// Sets tags; others stay.
@@ -192,7 +190,7 @@ impl Kms {
     pub async fn tag_key(&self, key: &str, tags: &Tags) -> Result<(), AwsError> {
         let tags = tag_set(tags).map_err(|e| invalid(Call::TagResource, key, &e))?;
         let request = self.client.tag_resource().key_id(key).set_tags(Some(tags));
-        self.funnel.call(key, request.send()).await.map(drop)
+        self.way.call(key, request.send()).await.map(drop)
     }
 
     /// Removes tags by their keys.
@@ -201,7 +199,7 @@ impl Kms {
     /// If AWS refuses or does not answer.
     pub async fn untag_key(&self, key: &str, tag_keys: &[String]) -> Result<(), AwsError> {
         let request = self.client.untag_resource().key_id(key).set_tag_keys(Some(tag_keys.to_vec()));
-        self.funnel.call(key, request.send()).await.map(drop)
+        self.way.call(key, request.send()).await.map(drop)
     }
 
     /// Enables a disabled key.
@@ -209,7 +207,7 @@ impl Kms {
     /// # Errors
     /// If AWS refuses or does not answer.
     pub async fn enable_key(&self, key: &str) -> Result<(), AwsError> {
-        self.funnel.call(key, self.client.enable_key().key_id(key).send()).await.map(drop)
+        self.way.call(key, self.client.enable_key().key_id(key).send()).await.map(drop)
     }
 
     /// Takes a key back from pending deletion; it is disabled then.
@@ -217,7 +215,7 @@ impl Kms {
     /// # Errors
     /// If AWS refuses or does not answer.
     pub async fn cancel_key_deletion(&self, key: &str) -> Result<(), AwsError> {
-        self.funnel.call(key, self.client.cancel_key_deletion().key_id(key).send()).await.map(drop)
+        self.way.call(key, self.client.cancel_key_deletion().key_id(key).send()).await.map(drop)
     }
 
     /// Grants Decrypt and DescribeKey to a role, and gives the grant's id. The same name, key and grantee give the same grant (KMS API,
@@ -234,7 +232,7 @@ impl Kms {
             .operations(types::GrantOperation::Decrypt)
             .operations(types::GrantOperation::DescribeKey)
             .name(name);
-        let id = self.funnel.call(key_arn, request.send()).await?.grant_id;
+        let id = self.way.call(key_arn, request.send()).await?.grant_id;
         id.ok_or_else(|| unexpected(Call::CreateGrant, AwsErrorKind::Unavailable, key_arn, "the answer names no grant"))
     }
 
@@ -246,7 +244,7 @@ impl Kms {
         let (mut grants, mut marker) = (Vec::new(), None);
         loop {
             let request = self.client.list_grants().key_id(key).limit(PAGE).set_marker(marker);
-            let page = self.funnel.call(key, request.send()).await?;
+            let page = self.way.call(key, request.send()).await?;
             grants.extend(page.grants.unwrap_or_default().into_iter().map(read_grant));
             marker = next_page(Call::ListGrants, key, page.truncated, page.next_marker)?;
             if marker.is_none() {
@@ -261,7 +259,7 @@ impl Kms {
     /// `NotFound` if there is no such grant, or if it is so new that KMS does not know it everywhere.
     pub async fn revoke_grant(&self, key: &str, grant_id: &str) -> Result<(), AwsError> {
         let request = self.client.revoke_grant().key_id(key).grant_id(grant_id);
-        self.funnel.call(key, request.send()).await.map(drop)
+        self.way.call(key, request.send()).await.map(drop)
     }
 }
 

@@ -26,6 +26,8 @@ pub mod kms;
 #[cfg(feature = "operator")]
 pub mod limit;
 #[cfg(feature = "operator")]
+pub mod listing;
+#[cfg(feature = "operator")]
 pub mod operation;
 #[cfg(feature = "operator")]
 pub mod s3;

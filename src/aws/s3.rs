@@ -1,15 +1,13 @@
 //! S3, control plane. Every call but CreateBucket names the account that must own the bucket (`ExpectedBucketOwner`): a name may have been
 //! let go and taken by somebody else.
 
-use std::sync::Arc;
-
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::BuildError;
 use aws_sdk_s3::types;
 
 use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
-use super::funnel::{Funnel, unexpected};
+use super::funnel::{Way, unexpected};
 use crate::bucket::observed::{Encryption, LifecycleRule, PublicAccessBlock};
 use crate::domain::policy::Document;
 use crate::domain::tags::Tags;
@@ -17,14 +15,14 @@ use crate::domain::tags::Tags;
 /// S3 in one region, for buckets of one account. A configuration that is absent is an error of kind `NotFound`, like the bucket itself.
 #[derive(Clone, Debug)]
 pub struct S3 {
-    funnel: Arc<Funnel>,
+    way: Way,
     client: Client,
     owner: String,
 }
 
 impl S3 {
-    pub(super) fn new(funnel: Arc<Funnel>, client: Client, owner: String) -> Self {
-        Self { funnel, client, owner }
+    pub(super) fn new(way: Way, client: Client, owner: String) -> Self {
+        Self { way, client, owner }
     }
 
     /// Region of the bucket. A bucket of this name in another region is `NameTaken`, one of another account `AccessDenied`.
@@ -33,8 +31,8 @@ impl S3 {
     /// If AWS refuses or does not answer.
     pub async fn head_bucket(&self, bucket: &str) -> Result<String, AwsError> {
         let request = self.client.head_bucket().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
-        Ok(answer.bucket_region.unwrap_or_else(|| self.funnel.region.clone()))
+        let answer = self.way.call(bucket, request.send()).await?;
+        Ok(answer.bucket_region.unwrap_or_else(|| self.way.funnel.region.clone()))
     }
 
     /// Creates the bucket with its tags and without ACLs. In us-east-1 a success does not tell who created it (S3 API, CreateBucket).
@@ -44,7 +42,7 @@ impl S3 {
     pub async fn create_bucket(&self, bucket: &str, tags: &Tags) -> Result<(), AwsError> {
         let built = |e: BuildError| invalid(Call::CreateBucket, bucket, &e);
         // us-east-1 is what is meant when there is no constraint, and is refused as one.
-        let region = Some(self.funnel.region.as_str()).filter(|r| *r != "us-east-1");
+        let region = Some(self.way.funnel.region.as_str()).filter(|r| *r != "us-east-1");
         let configuration = types::CreateBucketConfiguration::builder()
             .set_location_constraint(region.map(types::BucketLocationConstraint::from))
             .set_tags(Some(tag_set(tags).map_err(built)?))
@@ -55,7 +53,7 @@ impl S3 {
             .bucket(bucket)
             .object_ownership(types::ObjectOwnership::BucketOwnerEnforced)
             .create_bucket_configuration(configuration);
-        self.funnel.call(bucket, request.send()).await.map(drop)
+        self.way.call(bucket, request.send()).await.map(drop)
     }
 
     /// Tags.
@@ -64,7 +62,7 @@ impl S3 {
     /// `NotFound` if there are none.
     pub async fn bucket_tags(&self, bucket: &str) -> Result<Tags, AwsError> {
         let request = self.client.get_bucket_tagging().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
+        let answer = self.way.call(bucket, request.send()).await?;
         Ok(answer.tag_set.into_iter().map(|t| (t.key, t.value)).collect())
     }
 
@@ -77,7 +75,7 @@ impl S3 {
         let tagging = types::Tagging::builder().set_tag_set(Some(tag_set(tags).map_err(built)?));
         let request = self.client.put_bucket_tagging().bucket(bucket).expected_bucket_owner(&self.owner);
         let request = request.tagging(tagging.build().map_err(built)?);
-        self.funnel.call(bucket, request.send()).await.map(drop)
+        self.way.call(bucket, request.send()).await.map(drop)
     }
 
     /// Public access block.
@@ -86,7 +84,7 @@ impl S3 {
     /// `NotFound` if there is none.
     pub async fn public_access_block(&self, bucket: &str) -> Result<PublicAccessBlock, AwsError> {
         let request = self.client.get_public_access_block().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
+        let answer = self.way.call(bucket, request.send()).await?;
         let found =
             answer.public_access_block_configuration.ok_or_else(|| absent(Call::GetPublicAccessBlock, bucket))?;
         Ok(PublicAccessBlock {
@@ -110,7 +108,7 @@ impl S3 {
             .build();
         let request = self.client.put_public_access_block().bucket(bucket).expected_bucket_owner(&self.owner);
         let request = request.public_access_block_configuration(configuration);
-        self.funnel.call(bucket, request.send()).await.map(drop)
+        self.way.call(bucket, request.send()).await.map(drop)
     }
 
     /// Object ownership, in AWS's word.
@@ -119,7 +117,7 @@ impl S3 {
     /// `NotFound` if it was never set.
     pub async fn ownership(&self, bucket: &str) -> Result<String, AwsError> {
         let request = self.client.get_bucket_ownership_controls().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
+        let answer = self.way.call(bucket, request.send()).await?;
         answer
             .ownership_controls
             .and_then(|controls| controls.rules.into_iter().next())
@@ -136,7 +134,7 @@ impl S3 {
         let rule = types::OwnershipControlsRule::builder().object_ownership(ownership.into()).build().map_err(built)?;
         let controls = types::OwnershipControls::builder().rules(rule).build().map_err(built)?;
         let request = self.client.put_bucket_ownership_controls().bucket(bucket).expected_bucket_owner(&self.owner);
-        self.funnel.call(bucket, request.ownership_controls(controls).send()).await.map(drop)
+        self.way.call(bucket, request.ownership_controls(controls).send()).await.map(drop)
     }
 
     /// Default encryption.
@@ -145,7 +143,7 @@ impl S3 {
     /// `NotFound` if there is none.
     pub async fn encryption(&self, bucket: &str) -> Result<Encryption, AwsError> {
         let request = self.client.get_bucket_encryption().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
+        let answer = self.way.call(bucket, request.send()).await?;
         let rules = answer.server_side_encryption_configuration.map(|c| c.rules).unwrap_or_default();
         let rule = rules.into_iter().next().ok_or_else(|| absent(Call::GetBucketEncryption, bucket))?;
         let default = rule.apply_server_side_encryption_by_default;
@@ -175,7 +173,7 @@ impl S3 {
         let configuration = types::ServerSideEncryptionConfiguration::builder().rules(rule.build());
         let request = self.client.put_bucket_encryption().bucket(bucket).expected_bucket_owner(&self.owner);
         let request = request.server_side_encryption_configuration(configuration.build().map_err(built)?);
-        self.funnel.call(bucket, request.send()).await.map(drop)
+        self.way.call(bucket, request.send()).await.map(drop)
     }
 
     /// `Enabled` or `Suspended`.
@@ -184,7 +182,7 @@ impl S3 {
     /// `NotFound` if versioning was never turned on.
     pub async fn versioning(&self, bucket: &str) -> Result<String, AwsError> {
         let request = self.client.get_bucket_versioning().bucket(bucket).expected_bucket_owner(&self.owner);
-        let answer = self.funnel.call(bucket, request.send()).await?;
+        let answer = self.way.call(bucket, request.send()).await?;
         answer
             .status
             .map(|s| s.as_str().to_owned())
@@ -199,7 +197,7 @@ impl S3 {
     pub async fn put_versioning(&self, bucket: &str, status: &str) -> Result<(), AwsError> {
         let configuration = types::VersioningConfiguration::builder().status(status.into()).build();
         let request = self.client.put_bucket_versioning().bucket(bucket).expected_bucket_owner(&self.owner);
-        self.funnel.call(bucket, request.versioning_configuration(configuration).send()).await.map(drop)
+        self.way.call(bucket, request.versioning_configuration(configuration).send()).await.map(drop)
     }
 
     /// Lifecycle rules.
@@ -208,7 +206,7 @@ impl S3 {
     /// `NotFound` if there are none.
     pub async fn lifecycle(&self, bucket: &str) -> Result<Vec<LifecycleRule>, AwsError> {
         let request = self.client.get_bucket_lifecycle_configuration().bucket(bucket);
-        let answer = self.funnel.call(bucket, request.expected_bucket_owner(&self.owner).send()).await?;
+        let answer = self.way.call(bucket, request.expected_bucket_owner(&self.owner).send()).await?;
         Ok(answer.rules.unwrap_or_default().into_iter().map(read_rule).collect())
     }
 
@@ -227,7 +225,7 @@ impl S3 {
         let configuration = types::BucketLifecycleConfiguration::builder().set_rules(Some(rules));
         let request = self.client.put_bucket_lifecycle_configuration().bucket(bucket);
         let request = request.lifecycle_configuration(configuration.build().map_err(built)?);
-        self.funnel.call(bucket, request.expected_bucket_owner(&self.owner).send()).await.map(drop)
+        self.way.call(bucket, request.expected_bucket_owner(&self.owner).send()).await.map(drop)
     }
 
     /// Bucket policy.
@@ -237,7 +235,7 @@ impl S3 {
     pub async fn policy(&self, bucket: &str) -> Result<Document, AwsError> {
         let call = Call::GetBucketPolicy;
         let request = self.client.get_bucket_policy().bucket(bucket).expected_bucket_owner(&self.owner);
-        let text = self.funnel.call(bucket, request.send()).await?.policy.ok_or_else(|| absent(call, bucket))?;
+        let text = self.way.call(bucket, request.send()).await?.policy.ok_or_else(|| absent(call, bucket))?;
         Document::parse(&text).map_err(|e| unexpected(call, AwsErrorKind::Invalid, bucket, e))
     }
 
@@ -247,7 +245,7 @@ impl S3 {
     /// If AWS refuses or does not answer.
     pub async fn put_policy(&self, bucket: &str, policy: &Document) -> Result<(), AwsError> {
         let request = self.client.put_bucket_policy().bucket(bucket).expected_bucket_owner(&self.owner);
-        self.funnel.call(bucket, request.policy(policy.render()).send()).await.map(drop)
+        self.way.call(bucket, request.policy(policy.render()).send()).await.map(drop)
     }
 }
 

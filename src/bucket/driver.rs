@@ -184,7 +184,16 @@ async fn rounds(
     obey: bool,
 ) -> Result<Rounds, PassError> {
     let key_arn = object.status.as_ref().and_then(|s| s.key_arn.clone());
-    let mut executor = Executor { aws: &ctx.aws, install: &ctx.install, api, desired, object, key_arn };
+    let (held_back, widening) = (ctx.may_widen().is_err(), ctx.widening());
+    let mut executor = Executor {
+        aws: &ctx.aws,
+        widening: (!held_back).then_some(&widening),
+        install: &ctx.install,
+        api,
+        desired,
+        object,
+        key_arn,
+    };
     let mut failures = Vec::new();
     for round in 0.. {
         let status = executor.object.status.clone().unwrap_or_default();
@@ -197,7 +206,8 @@ async fn rounds(
         if round == 0 {
             drifted(ctx, &executor.object, &plan, Reason::DriftDetected);
         }
-        if plan.actions.is_empty() || !failures.is_empty() || round == ROUNDS {
+        let nothing_now = plan.actions.is_empty() || held_back && plan.widening == 0;
+        if nothing_now || !failures.is_empty() || round == ROUNDS {
             let exists = plan.owns_bucket;
             return Ok(Rounds { object: executor.object, plan, failures, exists });
         }

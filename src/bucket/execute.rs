@@ -23,6 +23,8 @@ use crate::reconcile::outcome::PassError;
 pub struct Executor<'a> {
     /// AWS.
     pub aws: &'a Aws,
+    /// AWS for what gives access; `None` while nothing may be given.
+    pub widening: Option<&'a Aws>,
     /// Installation.
     pub install: &'a Installation,
     /// API of the object's namespace.
@@ -53,10 +55,12 @@ impl Executor<'_> {
     pub async fn run(&mut self, plan: &Plan) -> Result<Done, PassError> {
         let mut done = Done::default();
         for (position, action) in plan.actions.iter().cloned().enumerate() {
-            if position >= plan.widening && !done.failures.is_empty() {
-                continue;
-            }
-            match self.one(&action).await {
+            let aws = match (position < plan.widening, self.widening) {
+                (true, _) => self.aws,
+                (false, Some(aws)) if done.failures.is_empty() => aws,
+                (false, _) => continue,
+            };
+            match self.one(aws, &action).await {
                 Ok(()) => {
                     tracing::info!(object = %self.label(), action = %action, "done");
                     let unproved =
@@ -92,7 +96,7 @@ impl Executor<'_> {
         &self.desired.names
     }
 
-    async fn one(&mut self, action: &Action) -> Result<(), PassError> {
+    async fn one(&mut self, aws: &Aws, action: &Action) -> Result<(), PassError> {
         match action {
             Action::AnnounceKey => self.announce().await,
             Action::CreateKey { policy, tags } => self.create_key(policy, tags.clone()).await,
@@ -103,7 +107,7 @@ impl Executor<'_> {
             | Action::EnableKey
             | Action::PutKeyPolicy { .. }
             | Action::EnableRotation { .. }
-            | Action::TagKey { .. } => self.on_key(action).await,
+            | Action::TagKey { .. } => self.on_key(aws, action).await,
             Action::CreateBucket { .. }
             | Action::BlockPublicAccess
             | Action::EnforceOwnership
@@ -111,12 +115,12 @@ impl Executor<'_> {
             | Action::PutEncryption { .. }
             | Action::PutVersioning { .. }
             | Action::PutLifecycle { .. }
-            | Action::PutBucketTags { .. } => self.on_bucket(action).await,
+            | Action::PutBucketTags { .. } => self.on_bucket(aws, action).await,
         }
     }
 
-    async fn on_key(&self, action: &Action) -> Result<(), PassError> {
-        let kms = self.aws.kms(&self.names().place);
+    async fn on_key(&self, aws: &Aws, action: &Action) -> Result<(), PassError> {
+        let kms = aws.kms(&self.names().place);
         let Some(key) = self.key_arn.as_deref() else { return Ok(()) };
         match action {
             Action::PointAlias => kms.update_alias(&self.names().alias(self.install), key).await?,
@@ -135,8 +139,8 @@ impl Executor<'_> {
         Ok(())
     }
 
-    async fn on_bucket(&self, action: &Action) -> Result<(), PassError> {
-        let s3 = self.aws.s3(&self.names().place);
+    async fn on_bucket(&self, aws: &Aws, action: &Action) -> Result<(), PassError> {
+        let s3 = aws.s3(&self.names().place);
         let bucket = self.names().bucket.as_str();
         match action {
             Action::CreateBucket { tags } => s3.create_bucket(bucket, tags).await?,

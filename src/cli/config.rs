@@ -11,6 +11,7 @@ use crate::aws::limit::Limits;
 use crate::domain::arn::Place;
 use crate::domain::identity::role_path;
 use crate::domain::installation::{Installation, Timing};
+use crate::k8s::lease::Settings;
 use crate::telemetry::{self, LogFormat};
 
 /// Longest grant that the API takes at all (the CRD's rule on `spec.duration`).
@@ -60,6 +61,8 @@ pub struct Election {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// Periods.
+    pub settings: Settings,
 }
 
 impl RunConfig {
@@ -286,7 +289,7 @@ fn election(namespace: Option<String>, name: String) -> Result<Election, UsageEr
     let Some(name) = given(Some(name)) else {
         return Err(UsageError::new("--lease-name", "it is empty", "leave it out for the default"));
     };
-    Ok(Election { namespace, name })
+    Ok(Election { namespace, name, settings: Settings::default() })
 }
 
 fn no_issuer(problem: &str) -> UsageError {

@@ -55,7 +55,14 @@ fn defaults() {
     assert_eq!(config.bucket_prefix, "c1");
     assert_eq!(config.boundary_policy_name, "securebucket-c1-boundary");
     assert_eq!(config.timing, crate::domain::installation::Timing::default());
-    assert_eq!(config.election, Some(Election { namespace: "system".into(), name: "securebucket-operator".into() }));
+    assert_eq!(
+        config.election,
+        Some(Election {
+            namespace: "system".into(),
+            name: "securebucket-operator".into(),
+            settings: Default::default()
+        })
+    );
     assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
     assert_eq!((config.workers, config.log_level.as_str(), config.pin_federation), (8, "info", false));
     assert!(config.watch_namespaces.is_empty() && config.regions.is_empty());

@@ -5,55 +5,73 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
+use tokio::time::Instant;
 
+use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
-use super::observe::look;
+use super::observe::{look, unlooked};
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
 use crate::api::condition::{Set, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
+use crate::aws::clients::Aws;
 use crate::aws::error::{AwsError, AwsErrorKind, Seen};
 use crate::domain::time::{after, format_instant, parse_instant};
+use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
 use crate::reconcile::backoff::Class;
-use crate::reconcile::context::{Context, ObjectKey, failed};
+use crate::reconcile::context::{Context, ObjectKey, failed, lock};
 use crate::reconcile::outcome::{PassError, meaning};
 use crate::reconcile::queue::Next;
 use crate::role::desired::open_grant;
 use crate::role::document::GrantInput;
-use crate::role::state::RoleKey;
+use crate::role::state::{Problem, RoleKey};
 
 /// Steps in one pass; a whole life has fewer.
 const STEPS: usize = 24;
 /// How long after a look things may have moved on without a word: the backstop while something is under way.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Runs one pass and says when the next is due. A failed pass never sleeps past the grant's end.
+/// Longest time between two attempts to remove what has ended, whatever fails.
+const ATTEMPTS: Duration = Duration::from_secs(30);
+
+/// Runs one pass and says when the next is due. A failed pass never sleeps past the grant's end, or past what makes a removal overdue.
 pub async fn reconcile(ctx: &Context, key: ObjectKey) -> Next {
-    match pass(ctx, &key).await {
+    let next = match pass(ctx, &key).await {
         Ok(next) => next,
         Err(error) => {
             tracing::info!(object = %key, category = error.category(), %error, "pass over DecryptGrant not finished");
             let pause = failed(&ctx.grant_backoff, &key, &error);
-            let deadline = ctx.caches.grants.get(&key.namespace, &key.name).and_then(|g| deadline(&g));
+            let now = ctx.clock.aws_now();
+            let cached = ctx.caches.grants.get(&key.namespace, &key.name);
+            let moments = cached.map_or([None; 2], |g| [removal_due(&g), overdue_from(&g, now)]);
+            let deadline = moments.into_iter().flatten().filter(|at| now < *at).min();
             match (pause, deadline) {
-                (Next::Failed(pause), Some(at)) if ctx.clock.aws_now() < at => Next::Failed(pause.min(until(ctx, at))),
+                (Next::Failed(pause), Some(at)) => Next::Failed(pause.min(until(ctx, at))),
                 (next, _) => next,
             }
         }
-    }
+    };
+    end(ctx, &key, next);
+    next
 }
 
-/// The end of a grant whose window is open.
-fn deadline(grant: &DecryptGrant) -> Option<Timestamp> {
-    let status = grant.status.as_ref().filter(|s| s.ended.is_none())?;
-    parse_instant(status.expires_at.as_deref()?)
+/// The end of a grant is urgent work, and so is each further attempt at one that is over.
+fn end(ctx: &Context, key: &ObjectKey, next: Next) {
+    let Some(at) = ctx.caches.grants.get(&key.namespace, &key.name).and_then(|g| removal_due(&g)) else { return };
+    let wait = match next {
+        Next::Done => return,
+        Next::In(wait) | Next::Failed(wait) | Next::Terminal(wait) => wait,
+    };
+    let to_come = at > ctx.clock.aws_now();
+    let due = if to_come { ctx.instant_of(at) } else { Instant::now() + wait.min(ATTEMPTS) };
+    ctx.queues.grants.add_urgent(key.clone(), due);
 }
 
 fn until(ctx: &Context, at: Timestamp) -> Duration {
-    ctx.instant_of(at).saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_millis(50))
+    ctx.instant_of(at).saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
 
 /// What a pass works on.
@@ -73,8 +91,40 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         ctx.grant_backoff.reset(key);
         return Ok(Next::Done);
     };
-    let target = terms::target(&grant);
+    if unlooked(ctx, &grant) && removal_due(&grant).is_none_or(|at| at > ctx.clock.aws_now()) {
+        // The look of the role's writer wakes this grant.
+        return Ok(Next::In(SOON));
+    }
+    let (bucket, bucket_unreadable, service_account_uid) = surroundings(ctx, key, &grant).await?;
+    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None };
+    for _ in 0..STEPS {
+        let step = work.decide();
+        match work.perform(&step).await {
+            Ok(Some(next)) => return Ok(next),
+            Ok(None) => {}
+            Err(PassError::Aws(error)) => {
+                work.say(&error).await?;
+                return Err(error.into());
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Err(PassError::Conflict)
+}
+
+/// The bucket that a grant names, or why it cannot be read, and the uid of its ServiceAccount.
+async fn surroundings(
+    ctx: &Context,
+    key: &ObjectKey,
+    grant: &DecryptGrant,
+) -> Result<(Option<SecureBucket>, Option<String>, Option<String>), PassError> {
+    let target = terms::target(grant);
     let account = grant.spec.subject.service_account_ref.name.clone();
+    if removal_due(grant).is_some_and(|at| at <= ctx.clock.aws_now()) {
+        // It is over, whatever these are now: they are for the words of events alone.
+        let bucket = ctx.caches.buckets.get(&target.namespace, &target.name).map(|b| SecureBucket::clone(&b));
+        return Ok((bucket, None, ctx.service_account_uid(&key.namespace, &account)));
+    }
     let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &target.namespace);
     // Asked of the API server, not of a cache: a grant is never issued on a stale view. A namespace that this process does not serve has no
     // bucket for it; whoever serves it would have to serve the grant too.
@@ -91,21 +141,7 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         Ok(bucket) => (bucket, None),
         Err(e) => (None, Some(e.to_string())),
     };
-    let service_account_uid = service_account_uid?;
-    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None };
-    for _ in 0..STEPS {
-        let step = work.decide();
-        match work.perform(&step).await {
-            Ok(Some(next)) => return Ok(next),
-            Ok(None) => {}
-            Err(PassError::Aws(error)) => {
-                work.say(&error).await?;
-                return Err(error.into());
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    Err(PassError::Conflict)
+    Ok((bucket, bucket_unreadable, service_account_uid?))
 }
 
 impl Work<'_> {
@@ -147,6 +183,10 @@ impl Work<'_> {
     /// Does one step. `Some` ends the pass.
     async fn perform(&mut self, step: &Step) -> Result<Option<Next>, PassError> {
         let now = self.ctx.clock.aws_now();
+        // The clock of a grant does not start before it can be given.
+        if let (Step::Activate | Step::Issue, Err(until)) = (step, self.ctx.may_widen()) {
+            return self.held_back(until, now).await.map(Some);
+        }
         match step {
             Step::AddFinalizer => {
                 self.first_visit().await?;
@@ -165,13 +205,21 @@ impl Work<'_> {
             Step::End { reason, message } => {
                 let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
                 self.conclude(step, |s| s.ended = Some(end)).await?;
+                let uid = self.grant.uid().unwrap_or_default();
+                lock(&self.ctx.ended).entry(uid).or_insert_with(Instant::now);
                 tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, message);
                 self.looked = None;
             }
             Step::Revoke { ids } => self.revoke(ids).await?,
             Step::RecordRemoval { evidence } => {
                 let removal = RemovalStatus { verified_at: format_instant(now), evidence: evidence.clone() };
+                let end = end_of(&self.grant, now);
                 self.conclude(step, |s| s.removal = Some(removal)).await?;
+                if let Some(end) = end {
+                    self.ctx.metrics.grant_removed(now.duration_since(end));
+                }
+                self.ctx.untell(&self.grant, Reason::RemovalOverdue);
+                lock(&self.ctx.ended).remove(&self.grant.uid().unwrap_or_default());
                 tell::removed(self.ctx, &self.grant, self.bucket.as_ref(), evidence);
             }
             Step::RemoveFinalizer => {
@@ -183,6 +231,16 @@ impl Work<'_> {
             Step::Wait { .. } | Step::Settled => return self.finish(step, now).await.map(Some),
         }
         Ok(None)
+    }
+
+    /// Another process led until just now: nothing is given before its lease is over.
+    async fn held_back(&mut self, until: Instant, now: Timestamp) -> Result<Next, PassError> {
+        let message = "another process led until just now; access is given when its lease is over";
+        let step = Step::Wait { problem: Problem::passing("Granting", message), until: None };
+        Ok(match self.finish(&step, now).await? {
+            Next::In(wait) => Next::In(wait.min(until.saturating_duration_since(Instant::now()))),
+            other => other,
+        })
     }
 
     /// A call failed: said in status and in an event before it is tried again.
@@ -197,7 +255,7 @@ impl Work<'_> {
         if self.grant.status.as_ref().is_some_and(|s| !s.conditions.is_empty()) {
             return Ok(());
         }
-        let pending = crate::role::state::Problem::passing("Pending", "not looked at yet");
+        let pending = Problem::passing("Pending", "not looked at yet");
         let step = Step::Wait { problem: pending, until: None };
         let status = DecryptGrantStatus {
             bucket: Some(terms::target(&self.grant).to_string()),
@@ -226,10 +284,17 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The way to AWS: what ends access has its own share of the rates.
+    fn aws(&self) -> Aws {
+        let over = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
+        if over { self.ctx.aws.narrowing() } else { self.ctx.aws.clone() }
+    }
+
     async fn look(&mut self) {
         let terms = self.grant.status.as_ref().and_then(|s| s.resolved.clone());
         if let Some(terms) = terms {
-            self.looked = Some(look(&self.ctx.aws, &self.ctx.install, &self.grant, &terms).await);
+            let others = self.others();
+            self.looked = Some(look(self.ctx, &self.aws(), &self.grant, &terms, &others).await);
         }
     }
 
@@ -265,7 +330,7 @@ impl Work<'_> {
         let status = self.grant.status.clone().unwrap_or_default();
         let (Some(terms), Some(named)) = (&status.resolved, &status.kms_grant) else { return Ok(()) };
         let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.ctx.aws.kms(&self.ctx.install.place_in(&region));
+        let kms = self.ctx.widening().kms(&self.ctx.install.place_in(&region));
         kms.create_grant(&terms.key_arn, &terms.role_arn, &named.name).await?;
         // The id in the answer is not enough: a grant counts when ListGrants shows it.
         self.looked = None;
@@ -289,7 +354,7 @@ impl Work<'_> {
     async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
         let Some(terms) = self.grant.status.as_ref().and_then(|s| s.resolved.clone()) else { return Ok(()) };
         let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.ctx.aws.kms(&self.ctx.install.place_in(&region));
+        let kms = self.aws().kms(&self.ctx.install.place_in(&region));
         for id in ids {
             match kms.revoke_grant(&terms.key_arn, id).await {
                 // Not proof of anything by itself; the next look is.
@@ -312,6 +377,7 @@ impl Work<'_> {
         let status = settle(&self.grant, status, step, now, self.ctx.clock.system_now());
         self.grant = replace_status(&self.api, &self.grant, status.clone()).await?;
         tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);
+        tell::overdue(self.ctx, &self.grant, now);
         let active = usable(&status, now);
         if active {
             tell::write_profile(self.ctx, &self.grant).await?;
@@ -344,10 +410,11 @@ impl Work<'_> {
         Ok(self.bounded(next, &status, now))
     }
 
-    /// No wait goes beyond the end of an open window.
+    /// No wait goes beyond the end of an open window, or beyond the moment from which on a removal is overdue.
     fn bounded(&self, next: Next, status: &DecryptGrantStatus, now: Timestamp) -> Next {
+        let overdue = overdue_from(&self.grant, now).filter(|at| now < *at);
         let end = status.expires_at.as_deref().and_then(parse_instant).filter(|at| status.ended.is_none() && now < *at);
-        let Some(limit) = end.map(|at| until(self.ctx, at)) else { return next };
+        let Some(limit) = end.or(overdue).map(|at| until(self.ctx, at)) else { return next };
         match next {
             Next::In(wait) => Next::In(wait.min(limit)),
             Next::Failed(wait) => Next::Failed(wait.min(limit)),

@@ -1,37 +1,122 @@
 //! Looks at the role and the KMS grants of one DecryptGrant, in one round trip.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::decide::Looked;
 use crate::api::DecryptGrant;
 use crate::api::decrypt_grant::ResolvedTerms;
 use crate::aws::clients::Aws;
 use crate::aws::error::Seen;
 use crate::domain::identity::{kms_grant_prefix, role_name};
-use crate::domain::installation::Installation;
-use crate::role::document::POLICY_NAME;
+use crate::domain::policy::Document;
+use crate::domain::time::parse_instant;
+use crate::reconcile::context::{Context, lock};
+use crate::role::desired::window;
+use crate::role::document::{GrantInput, POLICY_NAME, window_absent};
+use crate::role::state::RoleKey;
+
+type SeenRole = Seen<(String, Option<Document>)>;
+
+/// How long the look of the role's writer is waited for before the role is looked at here.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks. All KMS grants that carry this DecryptGrant's uid in their name are its own, and no others.
-pub async fn look(aws: &Aws, install: &Installation, grant: &DecryptGrant, terms: &ResolvedTerms) -> Looked {
-    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
-    let name = role_name(&install.cluster, namespace, &terms.service_account);
+pub async fn look(
+    ctx: &Context,
+    aws: &Aws,
+    grant: &DecryptGrant,
+    terms: &ResolvedTerms,
+    others: &[GrantInput],
+) -> Looked {
+    let install = &ctx.install;
     let region = terms.key_arn.split(':').nth(3).unwrap_or(&install.place.region);
     let kms = aws.kms(&install.place_in(region));
-    let iam = aws.iam();
-    let (head, document, grants) =
-        tokio::join!(iam.role(&name), iam.role_policy(&name, POLICY_NAME), kms.list_grants(&terms.key_arn));
-    let role = match (Seen::from_result(head), Seen::from_result(document)) {
-        (Seen::Value(head), Seen::Value(document)) => Seen::Value((head.role_id, Some(document))),
-        (Seen::Value(head), Seen::Absent) => Seen::Value((head.role_id, None)),
-        (Seen::Absent, _) => Seen::Absent,
-        (Seen::Unreadable(e), _) | (_, Seen::Unreadable(e)) => Seen::Unreadable(e),
+    let known = known_role(ctx, grant, others);
+    let role = async {
+        match known {
+            Some(known) => known,
+            None => look_at_role(ctx, aws, grant, terms).await,
+        }
     };
+    let (role, grants) = tokio::join!(role, ctx.listings.grants(&kms, &terms.key_arn));
     let prefix =
         format!("{}{}/", kms_grant_prefix(&install.cluster), grant.metadata.uid.as_deref().unwrap_or_default());
     let kms = match Seen::from_result(grants) {
         Seen::Value(all) => {
-            Seen::Value(all.into_iter().filter(|g| g.name.as_deref().is_some_and(|n| n.starts_with(&prefix))).collect())
+            let own = all.iter().filter(|g| g.name.as_deref().is_some_and(|n| n.starts_with(&prefix)));
+            Seen::Value(own.cloned().collect())
         }
         Seen::Absent => Seen::Absent,
         Seen::Unreadable(e) => Seen::Unreadable(e),
     };
     Looked { role, kms }
+}
+
+async fn look_at_role(ctx: &Context, aws: &Aws, grant: &DecryptGrant, terms: &ResolvedTerms) -> SeenRole {
+    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+    let name = role_name(&ctx.install.cluster, namespace, &terms.service_account);
+    let iam = aws.iam();
+    let (head, document) = tokio::join!(iam.role(&name), iam.role_policy(&name, POLICY_NAME));
+    match (Seen::from_result(head), Seen::from_result(document)) {
+        (Seen::Value(head), Seen::Value(document)) => Seen::Value((head.role_id, Some(document))),
+        (Seen::Value(head), Seen::Absent) => Seen::Value((head.role_id, None)),
+        (Seen::Absent, _) => Seen::Absent,
+        (Seen::Unreadable(e), _) | (_, Seen::Unreadable(e)) => Seen::Unreadable(e),
+    }
+}
+
+/// The role as its writer has read it back, which need not be read again for each of a thousand grants. For a grant whose KMS grant is there,
+/// the last look of the writer is as good as its own: both look at each drift check. Before that, access depends on it: no.
+///
+/// For a grant that is over, what was read before the end was known proves nothing, because a policy with the window may have been under way. It is good enough only to
+/// say that the window is still there; then the writer, which the end has woken, is waited for. It runs one pass at a time and writes nothing
+/// after the look that it publishes.
+fn known_role(ctx: &Context, grant: &DecryptGrant, others: &[GrantInput]) -> Option<SeenRole> {
+    let (state, looked) = ctx.roles.seen(&role_key(grant))?;
+    let Some(since) = over_since(ctx, grant) else {
+        let seen = || state.role_id.map_or(Seen::Absent, |id| Seen::Value((id, state.document)));
+        return issued(grant).then(seen);
+    };
+    let shown = state.document.as_ref().is_some_and(|document| {
+        window(grant, &ctx.install).is_some_and(|(mine, _)| !window_absent(document, &mine, others))
+    });
+    let seen = state.role_id.map_or(Seen::Absent, |id| Seen::Value((id, state.document)));
+    let waiting = shown && since.elapsed() < PATIENCE;
+    (looked >= since || waiting).then_some(seen)
+}
+
+fn role_key(grant: &DecryptGrant) -> RoleKey {
+    RoleKey {
+        namespace: grant.metadata.namespace.clone().unwrap_or_default(),
+        service_account: grant.spec.subject.service_account_ref.name.clone(),
+    }
+}
+
+fn issued(grant: &DecryptGrant) -> bool {
+    grant.status.as_ref().and_then(|s| s.kms_grant.as_ref()).is_some_and(|k| k.id.is_some())
+}
+
+/// True if the writer of roles has not looked yet at the role of a grant that runs: after a start. Asks for the look.
+pub fn unlooked(ctx: &Context, grant: &DecryptGrant) -> bool {
+    let key = role_key(grant);
+    let unknown = issued(grant) && over_since(ctx, grant).is_none() && ctx.roles.get(&key).is_none();
+    if unknown {
+        ctx.queues.roles.add_now(key);
+    }
+    unknown
+}
+
+/// Since when every pass of the role's writer that begins leaves this grant out; `None` while it runs.
+fn over_since(ctx: &Context, grant: &DecryptGrant) -> Option<Instant> {
+    let status = grant.status.as_ref()?;
+    let now = ctx.clock.aws_now();
+    let passed = status.expires_at.as_deref().and_then(parse_instant).filter(|at| now >= *at);
+    let by_date = passed.and_then(|at| Instant::now().checked_sub(Duration::try_from(now.duration_since(at)).ok()?));
+    let known = status.ended.as_ref().map(|_| {
+        let uid = grant.metadata.uid.clone().unwrap_or_default();
+        *lock(&ctx.ended).entry(uid).or_insert_with(Instant::now)
+    });
+    by_date.into_iter().chain(known).min()
 }

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::deadline::overdue_from;
 use super::decide::{RESTRICTED, Step};
 use crate::api::DecryptGrant;
 use crate::api::condition::{Set, is_true, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, EndStatus};
-use crate::domain::time::parse_instant;
+use crate::domain::time::{format_instant, parse_instant};
 
 /// Word of an end: the state that the column shows.
 pub fn word(reason: EndReason) -> &'static str {
@@ -29,7 +30,7 @@ pub fn settle(
 ) -> DecryptGrantStatus {
     let generation = grant.metadata.generation.unwrap_or_default();
     let sets = match &status.ended {
-        Some(end) => ended(&status, end, step),
+        Some(end) => ended(&status, end, step, overdue_from(grant, now).filter(|from| *from <= now)),
         None => open(&status, step, now),
     };
     let conditions = update(&status.conditions, &sets, generation, local);
@@ -72,7 +73,7 @@ fn open(status: &DecryptGrantStatus, step: &Step, now: Timestamp) -> Vec<Set> {
     sets
 }
 
-fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step) -> Vec<Set> {
+fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step, overdue: Option<Timestamp>) -> Vec<Set> {
     let word = word(end.reason);
     let mut sets = vec![Set::no(types::ACTIVE, word, &end.message)];
     if end.reason == EndReason::Denied && !is_true(&status.conditions, types::APPROVED) {
@@ -92,11 +93,13 @@ fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step) -> Vec<Set> 
             ));
         }
         (None, Step::Wait { problem, .. }) => {
-            sets.push(Set::no(types::READY, &problem.reason, &problem.message));
+            let since = overdue.map(|at| format!("the removal is overdue since {}: ", format_instant(at)));
+            let message = format!("{}{}", since.unwrap_or_default(), problem.message);
+            sets.push(Set::no(types::READY, &problem.reason, &message));
             if problem.stalled {
-                sets.push(Set::yes(types::STALLED, &problem.reason, &problem.message));
+                sets.push(Set::yes(types::STALLED, &problem.reason, &message));
             } else {
-                sets.push(Set::yes(types::RECONCILING, "Revoking", &problem.message));
+                sets.push(Set::yes(types::RECONCILING, "Revoking", &message));
             }
         }
         (None, _) => {

@@ -1,12 +1,15 @@
 //! What people and workloads are told of a grant: events on the grant and on its bucket, and the ConfigMap with the AWS profile.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::deadline::{ALLOWANCE, end_of};
 use super::status::word;
 use crate::api::condition::{find, is_true, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::profile::{self, grant_config_map};
+use crate::domain::time::{after, format_instant};
 use crate::k8s::events::Reason;
 use crate::reconcile::context::{Context, ObjectKey};
 use crate::reconcile::outcome::PassError;
@@ -59,6 +62,16 @@ pub fn removed(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket
     both(ctx, grant, bucket, Reason::GrantRemoved, &format!("removal verified: {evidence}"));
 }
 
+/// The removal takes too long: said once.
+pub fn overdue(ctx: &Context, grant: &DecryptGrant, now: Timestamp) {
+    let Some(end) = end_of(grant, now).filter(|end| after(*end, ALLOWANCE) <= now) else { return };
+    let note = format!(
+        "it ended at {} and its removal from AWS is not proved yet; condition Ready says what is in the way. The attempts go on",
+        format_instant(end)
+    );
+    ctx.event_once(grant, Reason::RemovalOverdue, "Remove", note);
+}
+
 /// Becoming active, and becoming stalled.
 pub fn transition(
     ctx: &Context,
@@ -70,6 +83,9 @@ pub fn transition(
     if is_true(&is.conditions, types::ACTIVE) && !is_true(&was.conditions, types::ACTIVE) {
         let until = is.expires_at.clone().unwrap_or_default();
         both(ctx, grant, bucket, Reason::GrantActivated, &format!("can read until {until}"));
+        if let Some(approved) = find(&is.conditions, types::APPROVED) {
+            ctx.metrics.grant_activated(ctx.clock.system_now().duration_since(approved.last_transition_time.0));
+        }
     }
     match find(&is.conditions, types::STALLED) {
         Some(stalled) => ctx.event_once(grant, Reason::Stalled, &stalled.reason, stalled.message.clone()),

@@ -7,6 +7,7 @@
 //! A lease is no fence: a holder that is stopped (SIGSTOP, a suspended machine) and goes on does not know yet that it has lost. That is why
 //! every widening write is safe with two leaders anyway, and why losing the lease ends the process instead of pausing it.
 
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use super::{ApiError, LEASE_MANAGER, within};
 use crate::clock::Clock;
+use crate::reconcile::leadership::Leadership;
 
 /// Periods of the election. `renew_deadline` < `duration`, and AWS call time-outs are below the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,9 @@ pub enum LeaseLost {
 pub struct Lease {
     election: Election,
     held: Mutex<Held>,
+    /// What others in this process may know of `held.renewed` at any time.
+    renewed: Arc<StdMutex<Instant>>,
+    leadership: Leadership,
 }
 
 struct Election {
@@ -125,6 +130,12 @@ struct Held {
     sent: Vec<MicroTime>,
 }
 
+/// How a lease was taken.
+struct Taken {
+    /// The holder that had not released it. Our own name is no other: the container that was started anew in our pod.
+    from: Option<String>,
+}
+
 /// Waits until the lease is ours. Failures are logged and tried again: a candidate has nothing better to do.
 ///
 /// `identity` must differ between all processes, or two of them would both believe that they lead (until the first renewal tells them).
@@ -135,9 +146,12 @@ pub async fn acquire(client: Client, namespace: &str, name: &str, identity: &str
     let mut waiting_for = None;
     loop {
         match election.attempt(&mut seen).await {
-            Ok(Some(held)) => {
-                tracing::info!(lease = name, identity, "leading");
-                return Lease { election, held: Mutex::new(held) };
+            Ok(Some((held, Taken { from }))) => {
+                tracing::info!(lease = name, identity, from, "leading");
+                let renewed = Arc::new(StdMutex::new(held.renewed));
+                let wait = if from.is_some() { settings.duration } else { Duration::ZERO };
+                let leadership = Leadership::taken(Arc::clone(&renewed), settings.renew_deadline, wait);
+                return Lease { election, held: Mutex::new(held), renewed, leadership };
             }
             Ok(None) => {
                 let holder = seen.as_ref().and_then(|s| s.spec.holder_identity.clone());
@@ -153,6 +167,11 @@ pub async fn acquire(client: Client, namespace: &str, name: &str, identity: &str
 }
 
 impl Lease {
+    /// When this process may give access.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
     /// Renews until that fails; then the process must end. Nothing renews while this is not polled.
     pub async fn hold(&self) -> LeaseLost {
         loop {
@@ -203,6 +222,7 @@ impl Lease {
         match outcome {
             Ok(fresh) => {
                 *held = Held { record: fresh, renewed: sent_at, sent: Vec::new() };
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = sent_at;
                 Ok(())
             }
             Err(error) => {
@@ -234,16 +254,18 @@ impl Lease {
 
 impl Election {
     /// One look at the Lease, and an attempt at it if it is free.
-    async fn attempt(&self, seen: &mut Option<Observation>) -> Result<Option<Held>, ApiError> {
+    async fn attempt(&self, seen: &mut Option<Observation>) -> Result<Option<(Held, Taken)>, ApiError> {
         let current = self.read().await?;
         let now = Instant::now();
         *seen = current.as_ref().map(|record| Observation::update(seen.take(), record, now));
         if let Verdict::Wait(_) = evaluate(&self.identity, seen.as_ref(), now, self.settings) {
             return Ok(None);
         }
+        let before = current.as_ref().and_then(|r| r.spec.as_ref()?.holder_identity.clone());
+        let from = before.filter(|holder| !holder.is_empty() && *holder != self.identity);
         let record = self.taken(current);
         match self.write(&record).await {
-            Ok(record) => Ok(Some(Held { record, renewed: now, sent: Vec::new() })),
+            Ok(record) => Ok(Some((Held { record, renewed: now, sent: Vec::new() }, Taken { from }))),
             // Another candidate was quicker.
             Err(error) if error.is_conflict() => Ok(None),
             Err(error) => Err(error),

@@ -10,10 +10,12 @@ use kube::{Api, Client, Resource};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::leadership::Leadership;
 use super::outcome::PassError;
 use super::queue::{Next, Queue};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::clients::Aws;
+use crate::aws::listing::Listings;
 use crate::bucket::plan::Plan;
 use crate::clock::Clock;
 use crate::domain::installation::Installation;
@@ -80,6 +82,8 @@ pub struct Queues {
 #[derive(Default)]
 pub struct Roles {
     states: Mutex<BTreeMap<RoleKey, RoleState>>,
+    /// When the look at AWS began that a state comes from.
+    looked: Mutex<BTreeMap<RoleKey, Instant>>,
     /// How often each was asked to obey since it last did.
     obey: Mutex<BTreeMap<RoleKey, u64>>,
 }
@@ -88,6 +92,17 @@ impl Roles {
     /// State after the last pass, if there was one.
     pub fn get(&self, key: &RoleKey) -> Option<RoleState> {
         lock(&self.states).get(key).cloned()
+    }
+
+    /// The state as a look at AWS found it that had nothing in the way, and when that look began.
+    pub fn seen(&self, key: &RoleKey) -> Option<(RoleState, Instant)> {
+        let at = lock(&self.looked).get(key).copied()?;
+        self.get(key).filter(|s| s.problem.is_none()).map(|s| (s, at))
+    }
+
+    /// Notes that the state that follows comes from a look at AWS that began then.
+    pub fn looked(&self, key: &RoleKey, begun: Instant) {
+        lock(&self.looked).insert(key.clone(), begun);
     }
 
     /// Notes the state after a pass. True if it differs from the one before.
@@ -138,6 +153,8 @@ pub struct Context {
     pub served: Vec<String>,
     /// AWS.
     pub aws: Aws,
+    /// Whether access may be given.
+    pub leadership: Leadership,
     /// Kubernetes.
     pub client: Client,
     /// Clocks.
@@ -152,6 +169,10 @@ pub struct Context {
     pub queues: Queues,
     /// Roles.
     pub roles: Roles,
+    /// Lists of KMS grants under way.
+    pub listings: Listings,
+    /// Since when this process has known of DecryptGrants, by uid, that they ended before their time.
+    pub ended: Mutex<BTreeMap<String, Instant>>,
     /// Since when no KMS grant of an ended DecryptGrant has been seen.
     pub clean_since: CleanSince,
     /// Failed passes over SecureBuckets, in a row.
@@ -172,6 +193,17 @@ impl Context {
     /// True if objects of this namespace are this process's business.
     pub fn serves(&self, namespace: &str) -> bool {
         self.served.is_empty() || self.served.iter().any(|n| n == namespace)
+    }
+
+    /// `None` if access may be given now. Otherwise this process took over from one that may still have calls under way, and gives nothing
+    /// before this instant: no Allow in a role's policy, no KMS grant, no role, no right that a responder took. What takes access away goes on.
+    pub fn may_widen(&self) -> Result<(), Instant> {
+        self.leadership.held_back_until().map_or(Ok(()), Err)
+    }
+
+    /// The way for AWS calls that give access. None is sent unless this process may and surely leads.
+    pub fn widening(&self) -> Aws {
+        self.aws.fenced(self.leadership.fence())
     }
 
     /// Uid of a namespace: from the cache, or asked for if the cache does not have it.
@@ -287,8 +319,7 @@ impl Context {
 
     /// `Instant` of a time on AWS's clock, a little late rather than early: a pass that comes early finds nothing to do.
     pub fn instant_of(&self, at: jiff::Timestamp) -> Instant {
-        let wait = at.duration_since(self.clock.aws_now());
-        Instant::now() + Duration::try_from(wait).unwrap_or_default()
+        Instant::now() + self.clock.until(at)
     }
 }
 

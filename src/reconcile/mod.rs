@@ -3,6 +3,8 @@
 pub mod backoff;
 #[cfg(feature = "operator")]
 pub mod context;
+#[cfg(feature = "operator")]
+pub mod leadership;
 pub mod outcome;
 #[cfg(feature = "operator")]
 pub mod queue;

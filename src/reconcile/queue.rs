@@ -1,10 +1,13 @@
 //! A keyed work queue in the order of due time.
 //!
 //! kube's own scheduler keeps ready work in a hash set, so with a limit on concurrency there is no order and no fairness; ends of grants
-//! need one. Work is run inside the future that [`Queue::run`] returns, not in tasks of its own: whoever drops that future stops all of it.
+//! need one. Two lanes: what takes access away is *urgent*, goes before everything else that is due, and has workers of its own, so that
+//! a thousand new objects do not delay one end. Work is run inside the future that [`Queue::run`] returns, not in tasks of its own: whoever drops that future stops all of it.
+
+mod lane;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::backoff::{Backoff, Class};
+use lane::Lane;
 
 /// Timers beyond this are cut: `Instant` overflows, and a wait of a year means "never" to a queue that wakes every key every ten minutes.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -79,20 +83,30 @@ struct Shared<K> {
     changed: Notify,
     panics: Backoff<K>,
     observer: Arc<dyn QueueObserver>,
+    /// Workers for the urgent lane alone.
+    reserve: usize,
 }
 
-/// Due time, then order of arrival: two keys with the same due time run first come, first served.
-type Slot = (Instant, u64);
+/// Which lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Usual,
+    Urgent,
+}
+
+/// A key in work; and when to run again, if that was asked for meanwhile.
+struct Running {
+    which: Which,
+    usual: Option<Instant>,
+    urgent: Option<Instant>,
+}
 
 struct State<K> {
-    /// Where each waiting key stands.
-    slots: BTreeMap<K, Slot>,
-    /// Not yet due, or not yet seen to be.
-    delayed: BTreeMap<Slot, K>,
-    /// Due, waiting for a worker.
-    ready: BTreeMap<Slot, K>,
-    /// In work; and when to run again, if that was asked for meanwhile.
-    running: BTreeMap<K, Option<Instant>>,
+    usual: Lane<K>,
+    urgent: Lane<K>,
+    running: BTreeMap<K, Running>,
+    /// Nothing of the usual lane is started.
+    paused: bool,
     /// Keys whose last pass panicked: nothing runs them earlier, or a pass that panics after writing to its object would wake itself.
     not_before: BTreeMap<K, Instant>,
     arrivals: u64,
@@ -106,14 +120,20 @@ impl<K> Clone for Queue<K> {
 }
 
 impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
-    /// An empty queue.
+    /// An empty queue without workers of its own for what is urgent.
     #[must_use]
     pub fn new(observer: Arc<dyn QueueObserver>) -> Self {
+        Self::reserving(observer, 0)
+    }
+
+    /// An empty queue with `reserve` workers, beside those of [`Queue::run`], that do only what is urgent.
+    #[must_use]
+    pub fn reserving(observer: Arc<dyn QueueObserver>, reserve: usize) -> Self {
         let state = State {
-            slots: BTreeMap::new(),
-            delayed: BTreeMap::new(),
-            ready: BTreeMap::new(),
+            usual: Lane::default(),
+            urgent: Lane::default(),
             running: BTreeMap::new(),
+            paused: false,
             not_before: BTreeMap::new(),
             arrivals: 0,
             closed: false,
@@ -124,15 +144,41 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
                 changed: Notify::new(),
                 panics: Backoff::default(),
                 observer,
+                reserve,
             }),
         }
     }
 
     /// Asks for a pass over `key` at `due`. The earliest request counts. A key in work runs again afterwards, never twice at once.
     pub fn add(&self, key: K, due: Instant) {
-        self.shared.lock().add(key, due);
+        self.shared.lock().add(key, due, Which::Usual);
         // One permit is stored when nobody waits, so this cannot be missed.
         self.shared.changed.notify_one();
+    }
+
+    /// Asks for a pass over `key` at `due`, before everything that is not urgent. A request of the other lane stays beside it, and is met by this
+    /// pass if it is due by then.
+    pub fn add_urgent(&self, key: K, due: Instant) {
+        self.shared.lock().add(key, due, Which::Urgent);
+        self.shared.changed.notify_one();
+    }
+
+    /// Starts nothing that is not urgent until [`Queue::resume`].
+    pub fn pause(&self) {
+        self.shared.lock().paused = true;
+    }
+
+    /// Ends [`Queue::pause`].
+    pub fn resume(&self) {
+        self.shared.lock().paused = false;
+        self.shared.changed.notify_one();
+    }
+
+    /// True if nothing urgent is due or in work.
+    pub fn nothing_urgent(&self) -> bool {
+        let state = self.shared.lock();
+        let due = state.urgent.next().is_some_and(|at| at <= Instant::now());
+        !due && state.urgent.ready.is_empty() && state.running.values().all(|r| r.which == Which::Usual)
     }
 
     /// Asks for a pass over `key` now.
@@ -149,7 +195,8 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
     /// Number of keys known to the queue: waiting or in work.
     pub fn len(&self) -> usize {
         let state = self.shared.lock();
-        state.slots.len() + state.running.len()
+        let waiting = state.usual.slots.keys().chain(state.urgent.slots.keys());
+        waiting.chain(state.running.keys()).collect::<BTreeSet<_>>().len()
     }
 
     /// True if no key waits and none is in work.
@@ -157,7 +204,7 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
         self.len() == 0
     }
 
-    /// Runs passes, at most `workers` at a time, overdue ones first, until [`Queue::close`]. One call at a time.
+    /// Runs passes, at most `workers` at a time (and the reserve for urgent ones), overdue ones first, until [`Queue::close`]. One call at a time.
     /// A pass that panics is counted and tried again later; the others do not notice.
     pub async fn run<F, Fut>(&self, workers: usize, pass: F)
     where
@@ -168,7 +215,7 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
         let (pass, shared) = (&pass, &*self.shared);
         let mut in_hand = FuturesUnordered::new();
         loop {
-            let (started, wake, depth, closed) = shared.lock().start(workers.max(1).saturating_sub(in_hand.len()));
+            let (started, wake, depth, closed) = shared.lock().start(workers.max(1), shared.reserve);
             shared.observer.depth(depth);
             for key in started {
                 in_hand.push(async move {
@@ -196,60 +243,75 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
 }
 
 impl<K: Ord + Clone + Debug> State<K> {
-    fn add(&mut self, key: K, due: Instant) {
+    fn add(&mut self, key: K, due: Instant, which: Which) {
         if self.closed {
             return;
         }
-        if let Some(again) = self.running.get_mut(&key) {
+        if let Some(running) = self.running.get_mut(&key) {
+            let again = if which == Which::Urgent { &mut running.urgent } else { &mut running.usual };
             *again = Some(again.map_or(due, |a| a.min(due)));
             return;
         }
-        self.insert(key, due);
+        self.insert(key, due, which);
     }
 
-    fn insert(&mut self, key: K, due: Instant) {
+    fn insert(&mut self, key: K, due: Instant, which: Which) {
         let due = self.not_before.get(&key).map_or(due, |floor| due.max(*floor));
-        if let Some(slot) = self.slots.get(&key).copied() {
-            if slot.0 <= due {
-                return;
-            }
-            self.delayed.remove(&slot);
-            self.ready.remove(&slot);
-        }
         self.arrivals += 1;
         let slot = (due, self.arrivals);
-        self.slots.insert(key.clone(), slot);
-        self.delayed.insert(slot, key);
+        if which == Which::Urgent { self.urgent.insert(key, slot) } else { self.usual.insert(key, slot) }
     }
 
-    /// Takes up to `free` keys into work; also says when to look again, how many wait for a worker, and whether the queue is closed.
-    fn start(&mut self, free: usize) -> (Vec<K>, Option<Instant>, usize, bool) {
+    /// Takes keys into work, as many as there are workers; also says when to look again, how many wait for a worker, and whether the queue is
+    /// closed.
+    fn start(&mut self, workers: usize, reserve: usize) -> (Vec<K>, Option<Instant>, usize, bool) {
         if self.closed {
             return (Vec::new(), None, 0, true);
         }
         let now = Instant::now();
-        let later = self.delayed.split_off(&(now, u64::MAX));
-        self.ready.append(&mut std::mem::replace(&mut self.delayed, later));
+        self.urgent.ripen(now);
+        self.usual.ripen(now);
         let mut started = Vec::new();
-        while started.len() < free {
-            let Some((_, key)) = self.ready.pop_first() else { break };
-            self.slots.remove(&key);
-            self.not_before.remove(&key);
-            self.running.insert(key.clone(), None);
-            started.push(key);
+        while self.running.len() < workers + reserve {
+            let Some(key) = self.urgent.pop() else { break };
+            self.usual.remove_due(&key, now);
+            self.begin(key, Which::Urgent, &mut started);
+        }
+        let mut usual = self.running.values().filter(|r| r.which == Which::Usual).count();
+        while !self.paused && usual < workers && self.running.len() < workers + reserve {
+            let Some(key) = self.usual.pop() else { break };
+            self.begin(key, Which::Usual, &mut started);
+            usual += 1;
         }
         // With no worker free, only the end of a pass matters.
-        let wake = (started.len() < free).then(|| self.delayed.keys().next().map(|slot| slot.0)).flatten();
-        (started, wake, self.ready.len(), false)
+        let free = self.running.len() < workers + reserve;
+        let wake = [self.urgent.next(), self.usual.next().filter(|_| !self.paused && usual < workers)];
+        let wake = wake.into_iter().flatten().min().filter(|_| free);
+        (started, wake, self.urgent.ready.len() + self.usual.ready.len(), false)
+    }
+
+    fn begin(&mut self, key: K, which: Which, started: &mut Vec<K>) {
+        if let Some(running) = self.running.get_mut(&key) {
+            // In work since before it became due in this lane.
+            let again = if which == Which::Urgent { &mut running.urgent } else { &mut running.usual };
+            *again = Some(Instant::now());
+            return;
+        }
+        self.not_before.remove(&key);
+        self.running.insert(key.clone(), Running { which, usual: None, urgent: None });
+        started.push(key);
     }
 
     fn end(&mut self, key: K, due: Option<Instant>, floor: Option<Instant>) {
-        let again = self.running.remove(&key).flatten();
+        let again = self.running.remove(&key);
         if let Some(floor) = floor {
             self.not_before.insert(key.clone(), floor);
         }
-        if let Some(due) = [again, due].into_iter().flatten().min() {
-            self.insert(key, due);
+        if let Some(due) = again.as_ref().and_then(|a| a.urgent) {
+            self.insert(key.clone(), due, Which::Urgent);
+        }
+        if let Some(due) = [again.and_then(|a| a.usual), due].into_iter().flatten().min() {
+            self.insert(key, due, Which::Usual);
         }
     }
 }
@@ -291,8 +353,8 @@ struct RequeueOnDrop<'a, K: Ord + Clone + Debug> {
 impl<K: Ord + Clone + Debug> Drop for RequeueOnDrop<'_, K> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        for key in std::mem::take(&mut state.running).into_keys() {
-            state.insert(key, Instant::now());
+        for (key, running) in std::mem::take(&mut state.running) {
+            state.insert(key, Instant::now(), running.which);
         }
     }
 }

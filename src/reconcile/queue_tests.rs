@@ -238,3 +238,108 @@ async fn results_are_told_apart_and_a_huge_wait_is_no_overflow() {
     assert_eq!(ends, ["Success 0 0", "RequeueAfter 0 0", "Error 0 0", "Terminal 0 0"]);
     assert_eq!(queue.len(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_urgent_goes_first_and_has_workers_of_its_own() {
+    let log = Log::default();
+    let queue: Queue<&'static str> = Queue::reserving(Arc::new(Unobserved), 1);
+    for key in ["a", "b", "c"] {
+        queue.add_now(key);
+    }
+    queue.add("end", Instant::now() + 100 * SECOND);
+    queue.add_urgent("end", Instant::now() + 2 * SECOND);
+    let start = Instant::now();
+    run_for(&queue, 1, 60 * SECOND, |key| {
+        log.add(format!("{key} {}", start.elapsed().as_secs()));
+        async {
+            tokio::time::sleep(10 * SECOND).await;
+            Next::Done
+        }
+    })
+    .await;
+    assert_eq!(log.take(), ["a 0", "end 2", "b 10", "c 20"], "although all workers were busy");
+    assert_eq!(queue.len(), 1, "its other request is not due yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn urgent_keys_may_use_all_workers_and_the_usual_ones_not_the_reserve() {
+    let queue: Queue<&'static str> = Queue::reserving(Arc::new(Unobserved), 2);
+    let most = Mutex::new((0, 0));
+    for key in ["a", "b", "c", "d"] {
+        queue.add_now(key);
+    }
+    run_for(&queue, 1, SECOND, |_| async {
+        most.lock().unwrap().0 += 1;
+        std::future::pending().await
+    })
+    .await;
+    let urgent: Queue<&'static str> = Queue::reserving(Arc::new(Unobserved), 2);
+    for key in ["a", "b", "c", "d"] {
+        urgent.add_urgent(key, Instant::now());
+    }
+    run_for(&urgent, 1, SECOND, |_| async {
+        most.lock().unwrap().1 += 1;
+        std::future::pending().await
+    })
+    .await;
+    assert_eq!(*most.lock().unwrap(), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pass_meets_both_requests_that_are_due() {
+    let (queue, log) = (queue(), Log::default());
+    queue.add_now("k");
+    queue.add_urgent("k", Instant::now());
+    run_for(&queue, 4, SECOND, |key| {
+        log.add(key);
+        async { Next::Done }
+    })
+    .await;
+    assert_eq!(log.take(), ["k"]);
+    assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_urgent_request_for_a_key_in_work_is_not_lost() {
+    let (queue, log) = (queue(), Log::default());
+    queue.add_now("k");
+    run_for(&queue, 4, 60 * SECOND, |key| {
+        let (queue, log) = (&queue, &log);
+        async move {
+            log.add("begin");
+            if log.0.lock().unwrap().len() == 1 {
+                queue.add_urgent(key, Instant::now());
+                queue.add_urgent(key, Instant::now() + 30 * SECOND);
+            }
+            tokio::time::sleep(SECOND).await;
+            log.add("end");
+            Next::Done
+        }
+    })
+    .await;
+    assert_eq!(log.take(), ["begin", "end", "begin", "end"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_back_all_that_is_not_urgent() {
+    let (queue, log) = (queue(), Log::default());
+    queue.add_now("usual");
+    queue.add_urgent("urgent", Instant::now());
+    queue.add_urgent("later", Instant::now() + 5 * SECOND);
+    queue.pause();
+    assert!(!queue.nothing_urgent());
+    run_for(&queue, 4, SECOND, |key| {
+        log.add(key);
+        async { Next::Done }
+    })
+    .await;
+    assert_eq!(log.take(), ["urgent"]);
+    assert!(queue.nothing_urgent(), "what is not due yet does not count");
+    queue.resume();
+    run_for(&queue, 4, SECOND, |key| {
+        log.add(key);
+        async { Next::Done }
+    })
+    .await;
+    assert_eq!(log.take(), ["usual"]);
+}

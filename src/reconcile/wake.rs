@@ -7,11 +7,14 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::context::{ObjectKey, Queues, lock};
 use crate::api::condition::{find, types};
 use crate::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, RECONCILE_AT, SecureBucket};
 use crate::bucket::access::role_keys;
+use crate::clock::Clock;
+use crate::grant::deadline::removal_due;
 use crate::grant::terms::target;
 use crate::k8s::watch::{Cache, WatchEvent};
 use crate::role::state::RoleKey;
@@ -20,6 +23,7 @@ use crate::role::state::RoleKey;
 #[derive(Clone)]
 pub struct Waker {
     queues: Queues,
+    clock: Clock,
     /// Last value of each projection, by kind, projection and object.
     seen: Arc<Mutex<BTreeMap<(&'static str, ObjectKey), Value>>>,
     /// Roles that a SecureBucket concerned when they were last looked at.
@@ -28,8 +32,8 @@ pub struct Waker {
 
 impl Waker {
     /// For these queues.
-    pub fn new(queues: Queues) -> Self {
-        Self { queues, seen: Arc::default(), roles: Arc::default() }
+    pub fn new(queues: Queues, clock: Clock) -> Self {
+        Self { queues, clock, seen: Arc::default(), roles: Arc::default() }
     }
 
     /// True if the projection of the object differs from when it was last seen. `Null` stands for one that concerns nobody, like none at all.
@@ -138,6 +142,7 @@ impl Waker {
             let service_account = grant.spec.subject.service_account_ref.name.clone();
             self.queues.roles.add_now(RoleKey { namespace: key.namespace.clone(), service_account });
         }
+        self.end(grant, &key, gone);
         let active = find(&status.conditions, types::ACTIVE).map(|c| c.status.clone());
         let for_bucket = json!([grant.uid(), active, status.expires_at.is_some(), status.removal]);
         if self.changed("grant/bucket", &key, for_bucket) || gone {
@@ -145,8 +150,25 @@ impl Waker {
             self.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
         }
         if gone {
-            self.forget(&key, &["grant", "grant/role", "grant/bucket"]);
+            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end"]);
         }
+    }
+
+    /// The end of a grant, to come or past: urgent work for its role and for itself, at its time.
+    fn end(&self, grant: &DecryptGrant, key: &ObjectKey, gone: bool) {
+        let due = removal_due(grant);
+        if !self.changed("grant/end", key, json!([grant.uid(), due.map(|at| at.to_string())])) || gone {
+            return;
+        }
+        let Some(at) = due else { return };
+        // By deadline, those that are over as well: the longest overdue goes first.
+        let now = self.clock.aws_now();
+        let ago = std::time::Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        let instant = Instant::now() + self.clock.until(at);
+        let instant = instant.checked_sub(ago).unwrap_or(instant);
+        let service_account = grant.spec.subject.service_account_ref.name.clone();
+        self.queues.roles.add_urgent(RoleKey { namespace: key.namespace.clone(), service_account }, instant);
+        self.queues.grants.add_urgent(key.clone(), instant);
     }
 
     /// A ServiceAccount came, went, or was made anew under its name.

@@ -86,7 +86,17 @@ pub fn inputs(key: &RoleKey, sources: &Sources<'_>, install: &Installation, now:
             _ => held.extend(held_deny(grant, now)),
         }
     }
-    Inputs { duties, grants, held }
+    Inputs { duties, grants, held: earliest(held) }
+}
+
+/// One Deny per bucket, the earliest: a second source of the same one does not move it.
+fn earliest(mut held: Vec<HeldDeny>) -> Vec<HeldDeny> {
+    held.sort();
+    let mut earliest: BTreeMap<String, HeldDeny> = BTreeMap::new();
+    for deny in held {
+        earliest.entry(deny.identity.clone()).or_insert(deny);
+    }
+    earliest.into_values().collect()
 }
 
 /// The duty that a SecureBucket gives to the role, if it is in force: bucket complete, not being deleted, entry valid, namespace the one that
@@ -184,12 +194,6 @@ pub fn with_held(
     for duty in &mut inputs.duties {
         duty.established = observed.is_some_and(|d| super::document::has_duty(d, &duty.bucket.identity));
     }
-    // One per bucket: the earliest, so that a second source of the same Deny does not move it.
-    inputs.held.sort();
-    let mut earliest: BTreeMap<String, HeldDeny> = BTreeMap::new();
-    for deny in inputs.held {
-        earliest.entry(deny.identity.clone()).or_insert(deny);
-    }
-    inputs.held = earliest.into_values().collect();
+    inputs.held = earliest(inputs.held);
     inputs
 }

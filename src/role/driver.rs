@@ -21,6 +21,7 @@ use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::time::after;
+use crate::grant::deadline::removal_due;
 use crate::k8s::events::Reason;
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::backoff::Class;
@@ -56,7 +57,7 @@ impl Objects {
 
 /// Runs one pass and says when the next is due.
 pub async fn reconcile(ctx: &Context, key: RoleKey) -> Next {
-    match pass(ctx, &key).await {
+    let next = match pass(ctx, &key).await {
         Ok(next) => next,
         Err(error) => {
             tracing::info!(role = %key, category = error.category(), %error, "pass over role not finished");
@@ -67,6 +68,23 @@ pub async fn reconcile(ctx: &Context, key: RoleKey) -> Next {
             lock(&ctx.quiet).remove(&key);
             failed(&ctx.role_backoff, &key, &error)
         }
+    };
+    ends(ctx, &key, next);
+    next
+}
+
+/// The next end of a grant under this role is urgent work, and so is another attempt at one that is over.
+fn ends(ctx: &Context, key: &RoleKey, next: Next) {
+    let grants = ctx.caches.grants.list_in(&key.namespace);
+    let own = grants.iter().filter(|g| g.spec.subject.service_account_ref.name == key.service_account);
+    let now = ctx.clock.aws_now();
+    let (over, to_come): (Vec<Timestamp>, Vec<Timestamp>) =
+        own.filter_map(|g| removal_due(g)).partition(|at| *at <= now);
+    if let Some(at) = to_come.into_iter().min() {
+        ctx.queues.roles.add_urgent(key.clone(), ctx.instant_of(at));
+    }
+    if let (Next::Failed(wait), false) = (next, over.is_empty()) {
+        ctx.queues.roles.add_urgent(key.clone(), Instant::now() + wait);
     }
 }
 
@@ -79,8 +97,12 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         return Ok(Next::In(wait));
     }
     let mut fresh = false;
+    // While something that ended is still to be proved gone, the pass has the share of AWS's rates that is kept for that.
+    let ending = !objects.inputs(key, ctx, ctx.clock.aws_now()).held.is_empty();
+    let aws = if ending { ctx.aws.narrowing() } else { ctx.aws.clone() };
     for round in 0.. {
-        let observed = observe(&ctx.aws, &desired.name).await;
+        let begun = Instant::now();
+        let observed = observe(&aws, &desired.name).await;
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if drawn.plan.widens && !fresh {
             // Caches may be behind: what gives access is computed from what the API server says now.
@@ -88,12 +110,18 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             fresh = true;
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
+        let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
+            ctx.roles.looked(key, begun);
             let next = settle(ctx, key, &objects, &drawn, &observed);
-            if let (Some(asked), false) = (asked, matches!(next, Next::Failed(_))) {
+            if let (Some(asked), false) = (asked, matches!(next, Next::Failed(_)) || held_back.is_some()) {
                 ctx.roles.obeyed(key, asked);
             }
-            return Ok(next);
+            return Ok(match (next, held_back) {
+                (Next::In(wait), Some(until)) => Next::In(wait.min(until.saturating_duration_since(Instant::now()))),
+                (Next::Done, Some(until)) => Next::In(until.saturating_duration_since(Instant::now())),
+                (next, _) => next,
+            });
         }
         note_drift(ctx, key, &objects, &drawn.plan);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
@@ -200,14 +228,15 @@ async fn execute(
     key: &RoleKey,
     objects: &Objects,
 ) -> Result<(), PassError> {
-    let iam = ctx.aws.iam();
+    let (narrowing, widening) = (ctx.aws.narrowing().iam(), ctx.widening().iam());
     let mut failure = None;
     for (position, action) in plan.actions.iter().enumerate() {
         // What failed keeps nothing else from being taken away, but it keeps access from being given.
         if failure.is_some() && position >= plan.widening {
             continue;
         }
-        if let Err(error) = one(&iam, desired, action).await {
+        let iam = if position < plan.widening { &narrowing } else { &widening };
+        if let Err(error) = one(iam, desired, action).await {
             tracing::warn!(role = %key, action = %action, %error, "failed");
             failure = failure.or(Some(error));
             if matches!(action, Action::Create { .. } | Action::DeleteDocument) {
@@ -369,7 +398,11 @@ fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
     for grant in ctx.caches.grants.list_in(&key.namespace) {
         let finished = grant.status.as_ref().is_some_and(|s| s.removal.is_some());
         if grant.spec.subject.service_account_ref.name == key.service_account && !finished {
-            ctx.queues.grants.add_now(ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() });
+            let name = ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() };
+            match removal_due(&grant) {
+                Some(at) if at <= ctx.clock.aws_now() => ctx.queues.grants.add_urgent(name, Instant::now()),
+                _ => ctx.queues.grants.add_now(name),
+            }
         }
     }
 }

@@ -78,8 +78,8 @@ impl CleanSince {
             Seen::Absent => return Evidence::CleanUntil(Timestamp::MIN),
             Seen::Unreadable(_) => return Evidence::Held,
         };
-        let kms = ctx.aws.kms(&place);
-        let listed = match kms.list_grants(&key_arn).await {
+        let kms = ctx.aws.narrowing().kms(&place);
+        let listed = match ctx.listings.grants(&kms, &key_arn).await {
             Ok(listed) => listed,
             Err(e) if e.kind == AwsErrorKind::NotFound => return Evidence::CleanUntil(Timestamp::MIN),
             Err(e) => {
@@ -89,7 +89,7 @@ impl CleanSince {
         };
         let arn = ctx.install.role_arn(&key.namespace, &key.service_account);
         let prefix = kms_grant_prefix(&ctx.install.cluster);
-        let left: Vec<_> = listed.into_iter().filter(|g| g.grantee == arn || g.grantee == role_id).collect();
+        let left: Vec<_> = listed.iter().filter(|g| g.grantee == arn || g.grantee == role_id).collect();
         if left.is_empty() {
             return Evidence::CleanUntil(Timestamp::MIN);
         }

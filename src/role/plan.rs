@@ -85,6 +85,20 @@ pub struct Plan {
     pub unreadable: Vec<AwsError>,
 }
 
+impl Plan {
+    /// Leaves out what gives access, and says until when: another process led until just now. True if there was anything to leave out.
+    pub fn hold_back(&mut self) -> bool {
+        if !self.widens {
+            return false;
+        }
+        self.actions.truncate(self.widening);
+        self.widens = false;
+        let message = "another process led until just now; access is given when its lease is over";
+        self.problem.get_or_insert_with(|| Problem::passing("Progressing", message));
+        true
+    }
+}
+
 /// Makes the plan. `needed` is false if no duty, grant or held Deny speaks for the role: then it goes, unless a responder's Deny is on it.
 pub fn plan(
     desired: &DesiredRole,
@@ -103,7 +117,6 @@ pub fn plan(
             if needed {
                 let trust = Document::new(desired.trust.clone()).certified();
                 plan.actions.push(Action::Create { trust });
-                plan.widening = 1;
                 if !statements.is_empty() {
                     plan.actions.push(Action::PutDocument { document: Document::new(statements.to_vec()).certified() });
                 }

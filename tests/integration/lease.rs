@@ -14,7 +14,7 @@ async fn holder(world: &World) -> Option<String> {
     api.get_opt(RELEASE).await.unwrap().and_then(|l| l.spec).and_then(|s| s.holder_identity).filter(|h| !h.is_empty())
 }
 
-async fn led_by(world: &World, who: &str) {
+pub async fn led_by(world: &World, who: &str) {
     let leads = || async { (holder(world).await.as_deref() == Some(who)).then_some(()) };
     world.until(&format!("{who} leads"), leads).await;
 }

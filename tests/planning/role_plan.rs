@@ -13,7 +13,7 @@ use crate::role_rows::{Case, Row, check, ends, gives, reads, responder};
 fn existence() {
     let rows: &[Row] = &[
         ("as wanted", |_| {}, &[]),
-        ("absent", |c| c.observed = Seen::Absent, &["- create the role", "+ put the role's policy"]),
+        ("absent", |c| c.observed = Seen::Absent, &["+ create the role", "+ put the role's policy"]),
         (
             "absent and not needed",
             |c| {
@@ -325,4 +325,27 @@ fn foreign_policies() {
         ),
     ];
     check(rows);
+}
+
+#[test]
+fn who_has_just_taken_over_leaves_out_what_gives_access() {
+    let mut absent = Case::new();
+    absent.observed = Seen::Absent;
+    let mut plan = absent.plan();
+    assert!(plan.hold_back() && plan.actions.is_empty() && plan.problem.is_some(), "{plan:?}");
+
+    let mut mixed = Case::new();
+    mixed.document().statements.clear();
+    mixed.attach("p", false, &[reads("A")]);
+    let mut plan = mixed.plan();
+    let restricting = plan.widening;
+    assert!(restricting > 0 && plan.widens);
+    assert!(plan.hold_back() && !plan.widens && plan.actions.len() == restricting, "{plan:?}");
+
+    let mut narrowing = Case::new();
+    narrowing.unneeded();
+    let mut plan = narrowing.plan();
+    let before = plan.clone();
+    assert!(!plan.hold_back());
+    assert_eq!(plan, before, "what takes access away goes on");
 }

@@ -17,7 +17,7 @@ mod layers;
 mod mask;
 mod meta;
 mod plan;
-mod prober;
+pub mod prober;
 mod report;
 mod requests;
 mod run;

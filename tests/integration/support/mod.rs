@@ -10,6 +10,7 @@ pub mod account;
 pub mod chart;
 pub mod command;
 pub mod facets;
+pub mod freeze;
 pub mod hooks;
 pub mod journal;
 pub mod kube_journal;

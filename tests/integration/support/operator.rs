@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::Client;
 use securebucket::app;
 use securebucket::cli::{Election, RunConfig};
+use securebucket::k8s::lease::Settings as LeaseSettings;
 use tokio::sync::Notify;
 
 use super::account::transport;
@@ -66,7 +67,11 @@ impl OperatorBuilder {
     /// Stands by until the world's lease is free.
     #[must_use]
     pub fn lease(self, identity: &str) -> Self {
-        let election = Election { namespace: self.namespace.clone(), name: chart::RELEASE.into() };
+        let election = Election {
+            namespace: self.namespace.clone(),
+            name: chart::RELEASE.into(),
+            settings: LeaseSettings::default(),
+        };
         self.config(|c| {
             c.election = Some(election);
             c.identity = identity.into();

@@ -1,0 +1,55 @@
+//! Lists of KMS grants, shared by those who ask at the same time.
+//!
+//! A list of a key's grants answers for all of them, and comes in pages of a hundred. When many grants on one key end together, each of them
+//! must see a list that was *begun after* it asked (its own revocation is in it then); but they need not each make one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::error::AwsError;
+use super::kms::Kms;
+use crate::role::observed::ObservedGrant;
+
+type Listed = Result<Arc<Vec<ObservedGrant>>, AwsError>;
+/// The last list of one key, and when it was begun.
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Listed)>>>;
+
+/// Lists under way, by the key's ARN.
+#[derive(Debug, Default)]
+pub struct Listings(Mutex<BTreeMap<String, Slot>>);
+
+impl Listings {
+    /// All grants on a key, from a list that was begun after this call.
+    ///
+    /// # Errors
+    /// If AWS refuses or does not answer. All who waited for the same list get the same error.
+    pub async fn grants(&self, kms: &Kms, key_arn: &str) -> Listed {
+        let asked = Instant::now();
+        let slot = Arc::clone(self.lock().entry(key_arn.to_owned()).or_default());
+        let listed = {
+            // Fair: whoever is next makes a list that is new enough for all who wait behind it.
+            let mut last = slot.lock().await;
+            match &*last {
+                Some((begun, listed)) if *begun >= asked => listed.clone(),
+                _ => {
+                    let begun = Instant::now();
+                    let listed = kms.list_grants(key_arn).await.map(Arc::new);
+                    *last = Some((begun, listed.clone()));
+                    listed
+                }
+            }
+        };
+        // Nobody waits: forget it. (The map has one handle and we have the other.)
+        let mut slots = self.lock();
+        if Arc::strong_count(&slot) <= 2 {
+            slots.remove(key_arn);
+        }
+        listed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
