@@ -20,6 +20,7 @@ use crate::operator::{Fault, World, without_times};
 /// when it is set, and new ones each time.
 pub fn config(cases: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
+    #[allow(clippy::disallowed_methods, reason = "who explores says so in the environment")]
     let explores = std::env::var_os("PROPTEST_CASES").is_some();
     let rng_seed = if explores { asked.rng_seed } else { RngSeed::Fixed(20_261_124) };
     ProptestConfig { cases: (asked.cases * cases / 256).max(1), failure_persistence: None, rng_seed, ..asked }
