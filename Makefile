@@ -21,7 +21,7 @@ down: ## Stop the local stack and remove its state
 test: ## Build everything and run every check and test, with a closing summary
 	@e2e/check
 
-faults: ## The whole fault campaign: every request of the operator, every kind of fault (about half an hour)
+faults: ## The fault campaign alone: every request of the operator, with one fault each
 	@FAULTS=campaign $(STACK) run -- $(CARGO) test --locked --test integration faults -- --nocapture
 
 lint: ## Formatting, clippy, and the pure half of the crate on its own

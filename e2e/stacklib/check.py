@@ -32,6 +32,8 @@ LINT = {
     "python": [sys.executable, "-c", "import ast, pathlib; "
                "[ast.parse(path.read_text(), str(path)) for path in pathlib.Path('e2e').rglob('*.py')]"],
 }
+# One run of the operator's life for each request that it makes, with one fault.
+CAMPAIGN = "faults::campaign"
 # Components that a bare Rust installation may lack; their step is then reported as skipped.
 COMPONENT = {"format": "cargo-fmt", "clippy": "cargo-clippy"}
 
@@ -46,7 +48,7 @@ class Outcome:
     note: str = ""
     passed_tests: int = 0
     failed_tests: int = 0
-    failed_names: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
     def line(self) -> str:
         verdict = "FAILED" if self.failed else "ok"
@@ -61,8 +63,8 @@ def main(arguments: list[str]) -> int:
     print(f"\nsummary, {time.monotonic() - started:.0f} s")
     for outcome in outcomes:
         print(outcome.line())
-        for failure in outcome.failed_names:
-            print(f"          {failure}")
+        for remark in outcome.remarks:
+            print(f"          {remark}")
     passed, failed = sum(one.passed_tests for one in outcomes), sum(one.failed_tests for one in outcomes)
     bad = [one.name for one in outcomes if one.failed]
     print(f"{passed} tests passed, {failed} failed; " + (f"FAILED: {', '.join(bad)}" if bad else "all steps passed"))
@@ -88,8 +90,12 @@ def lint_and_test() -> list[Outcome]:
     outcomes.append(run("stack tests", [*STACK, "test"], count=unittest_counts))
     if not outcomes[1].failed:
         with tempfile.TemporaryDirectory(prefix="securebucket-calls.") as calls:
-            outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast"], count=cargo_counts,
-                                extra={"SECUREBUCKET_CALL_LOG_DIR": calls, "RUST_TEST_THREADS": TEST_THREADS}))
+            extra = {"SECUREBUCKET_CALL_LOG_DIR": calls, "RUST_TEST_THREADS": TEST_THREADS}
+            outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast", "--", "--skip", CAMPAIGN],
+                                count=cargo_counts, extra=extra))
+            # Alone, because its short grants do not wait for a busy machine.
+            outcomes.append(run("faults", [*STACK, "run", "--", *CARGO_TEST, "--test", "integration", CAMPAIGN, "--", "--nocapture"],
+                                count=cargo_counts, extra={"FAULTS": "campaign", **extra, **asked_faults()}))
             outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
@@ -122,7 +128,18 @@ def run(name: str, command: list[str], quiet: bool = False,
     note = "" if code == 0 else f"exit code {code}"
     if count and code == 0 and passed == 0:
         code, note = 1, "not one test was found"
-    return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed, failures("".join(lines)) if code else [])
+    remarks = campaigns("".join(lines)) + (failures("".join(lines)) if code else [])
+    return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed, remarks)
+
+
+def asked_faults() -> dict[str, str]:
+    """`FAULTS=sample make test` for a quick look, `FAULTS=all` for every kind of fault at every request."""
+    return {"FAULTS": os.environ["FAULTS"]} if os.environ.get("FAULTS") else {}
+
+
+def campaigns(output: str) -> list[str]:
+    """How many runs there were, and what came of them."""
+    return re.findall(r"^(faults: scenario \w+: N=.*(?:all converged|FAILED)).*$", output, re.M)
 
 
 def failures(output: str) -> list[str]:

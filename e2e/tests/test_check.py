@@ -2,7 +2,7 @@
 
 import unittest
 
-from stacklib.check import cargo_counts, failures, unittest_counts
+from stacklib.check import campaigns, cargo_counts, failures, unittest_counts
 
 CARGO = """\
 running 3 tests
@@ -38,6 +38,11 @@ class Naming(unittest.TestCase):
         self.assertEqual(failures(UNITTEST), ["test_names (e2e.tests.test_chart.Chart.test_names)",
                                               "test_values (e2e.tests.test_chart.Chart.test_values)"])
         self.assertEqual(failures("error[E0425]: cannot find value\n  --> src/lib.rs\n"), ["error[E0425]: cannot find value"])
+
+    def test_campaigns_say_how_many_runs_there_were(self) -> None:
+        line = "faults: scenario A: N=219 requests, 57 runs (1 kinds: Delay 57), all converged; 9 attempts to read\n"
+        self.assertEqual(campaigns("x\n" + line), [line.partition(";")[0]])
+        self.assertEqual(campaigns("faults: scenario A: 50 of 57 runs after 102s\n"), [])
 
     def test_a_long_list_is_cut(self) -> None:
         output = "".join(f"test number_{n} ... FAILED\n" for n in range(20))
