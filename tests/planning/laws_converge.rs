@@ -23,7 +23,10 @@ pub fn config(cases: u32) -> ProptestConfig {
     #[allow(clippy::disallowed_methods, reason = "who explores says so in the environment")]
     let explores = std::env::var_os("PROPTEST_CASES").is_some();
     let rng_seed = if explores { asked.rng_seed } else { RngSeed::Fixed(20_261_124) };
-    ProptestConfig { cases: (asked.cases * cases / 256).max(1), failure_persistence: None, rng_seed, ..asked }
+    let cases = (asked.cases * cases / 256).max(1);
+    // Some worlds are not what a law speaks of.
+    let max_global_rejects = cases.saturating_mul(8).max(asked.max_global_rejects);
+    ProptestConfig { cases, max_global_rejects, failure_persistence: None, rng_seed, ..asked }
 }
 
 /// As declared, and beside it nothing but Denies under names of their own: those that are kept, and on the way out those that have nothing

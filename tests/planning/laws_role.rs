@@ -42,6 +42,8 @@ fn satisfied(world: &RoleWorld) -> bool {
         && says(&role.trust, &Document::new(desired.trust), parting)
         && says(&role.document.clone().unwrap_or_default(), &wanted, parting)
         && role.foreign.iter().all(|(_, _, d)| only_denies(d))
+        // Who asks for the declared state asks for it without what others have put there.
+        && !(world.obey && responder)
         // Without a reason to be, it goes, unless somebody has put a Deny on it.
         && (!wanted.statements.is_empty() || responder)
 }
