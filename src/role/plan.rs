@@ -179,17 +179,21 @@ fn delete(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, removals:
     plan_boundary(plan, desired, role);
     let mut theirs = role.foreign.iter().filter_map(|p| p.document.value()).flat_map(|d| &d.statements);
     let refused = theirs.any(|s| s.effect == Effect::Deny);
-    if refused {
-        // Asked for: Denies of others go too. Until all is gone, nothing is allowed in their place.
-        let closed = Statement::deny("UntilDeleted").actions(["*"]).resources(["*"]);
-        plan.actions.push(Action::PutDocument { document: Document::new(vec![closed]).certified() });
+    let closing = refused || !removals.is_empty();
+    // Others' Denies may go, or their Allows may not: until all is gone, nothing is allowed in their place.
+    let closed = Document::new(vec![Statement::deny("UntilDeleted").actions(["*"]).resources(["*"])]).certified();
+    if closing && !role.document.value().is_some_and(|d| d.same_as(&closed)) {
+        plan.actions.push(Action::PutDocument { document: closed });
     }
     plan.actions.extend(removals);
-    if refused || role.document.value().is_some() {
+    let removed = plan.actions.len();
+    if closing || role.document.value().is_some() {
         plan.actions.push(Action::DeleteDocument);
     }
     plan.actions.push(Action::Delete);
-    plan.widening = plan.actions.len();
+    // What closes the role leaves it only if nothing failed: then somebody else's Allow would still be there.
+    plan.widening = if closing { removed } else { plan.actions.len() };
+    plan.widens = closing;
 }
 
 fn write(document: Document) -> Action {

@@ -32,9 +32,10 @@ fn existence() {
                 c.attach("arn:aws:iam::aws:policy/Admin", true, &[reads("A")]);
             },
             &[
+                "- put the role's policy",
                 "- detach arn:aws:iam::aws:policy/Admin",
-                "- delete the role's policy",
-                "- delete the role",
+                "+ delete the role's policy",
+                "+ delete the role",
                 "drift foreign policy arn:aws:iam::aws:policy/Admin",
             ],
         ),
@@ -67,8 +68,8 @@ fn existence() {
             &[
                 "- put the role's policy",
                 "- delete the foreign inline policy p",
-                "- delete the role's policy",
-                "- delete the role",
+                "+ delete the role's policy",
+                "+ delete the role",
                 "drift foreign policy p",
             ],
         ),
