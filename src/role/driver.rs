@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::desired::{DesiredRole, Sources, desired_role, inputs, with_held};
 use super::document::{Built, Inputs, POLICY_NAME, build, held_denies};
 use super::evidence::Evidence;
-use super::observe::observe;
+use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
 use super::plan::{Action, Plan, plan};
 use super::state::{Problem, RoleKey, RoleState};
@@ -100,9 +100,13 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     // While something that ended is still to be proved gone, the pass has the share of AWS's rates that is kept for that.
     let ending = !objects.inputs(key, ctx, ctx.clock.aws_now()).held.is_empty();
     let aws = if ending { ctx.aws.narrowing() } else { ctx.aws.clone() };
+    let mut done: Option<(Seen<ObservedRole>, Vec<Action>)> = None;
     for round in 0.. {
         let begun = Instant::now();
-        let observed = observe(&aws, &desired.name).await;
+        let observed = match done.take() {
+            Some((before, actions)) => observe_after(&aws, &desired.name, before, &actions).await,
+            None => observe(&aws, &desired.name).await,
+        };
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if drawn.plan.widens && !fresh {
             // Caches may be behind: what gives access is computed from what the API server says now.
@@ -126,6 +130,7 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         note_drift(ctx, key, &objects, &drawn.plan);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
         note_repair(ctx, key, &objects, &drawn.plan);
+        done = Some((observed, drawn.plan.actions));
     }
     Err(PassError::Conflict)
 }

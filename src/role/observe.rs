@@ -2,8 +2,26 @@
 
 use super::document::POLICY_NAME;
 use super::observed::{ForeignPolicy, ObservedRole};
+use super::plan::Action;
 use crate::aws::clients::Aws;
 use crate::aws::error::Seen;
+
+/// Reads the role of this name after these actions: what they did not touch is as it was seen a moment before.
+pub async fn observe_after(
+    aws: &Aws,
+    name: &str,
+    before: Seen<ObservedRole>,
+    actions: &[Action],
+) -> Seen<ObservedRole> {
+    let document = |a: &Action| matches!(a, Action::PutDocument { .. } | Action::DeleteDocument);
+    match before {
+        Seen::Value(role) if actions.iter().all(document) => {
+            let document = Seen::from_result(aws.iam().role_policy(name, POLICY_NAME).await);
+            Seen::Value(ObservedRole { document, ..role })
+        }
+        _ => observe(aws, name).await,
+    }
+}
 
 /// Reads the role of this name.
 pub async fn observe(aws: &Aws, name: &str) -> Seen<ObservedRole> {
