@@ -428,7 +428,7 @@ fn the_worked_example_is_what_the_code_writes() {
     };
     let prefixes = Some(Prefixes::parse(&["in/"]).unwrap());
     let inputs = Inputs {
-        duties: vec![DutyInput { bucket: a, duty: Duty::Producer, prefixes, established: true }],
+        duties: vec![DutyInput { bucket: a, duty: Duty::Producer, prefixes, lock: None, established: true }],
         grants: vec![grant("calls/", "2026-11-24T16:00:00Z"), grant("calls/2026/", "2026-11-24T20:00:00Z")],
         held: Vec::new(),
     };

@@ -40,6 +40,8 @@ mod kstatus;
 mod laws_converge;
 #[path = "planning/laws_grant.rs"]
 mod laws_grant;
+#[path = "planning/laws_lockdown.rs"]
+mod laws_lockdown;
 #[path = "planning/laws_role.rs"]
 mod laws_role;
 #[path = "planning/laws_safety.rs"]

@@ -19,6 +19,8 @@ mod evaluator;
 mod further;
 #[path = "policies/layers.rs"]
 mod layers;
+#[path = "policies/lockdown.rs"]
+mod lockdown;
 #[path = "policies/operator.rs"]
 mod operator;
 #[path = "policies/roles.rs"]

@@ -13,6 +13,8 @@ pub mod types {
     pub const STALLED: &str = "Stalled";
     /// Somebody made something stricter by hand; it is left as it is. Present only while True.
     pub const RESTRICTED: &str = "Restricted";
+    /// The bucket is locked down; the reason is the level. Present only while True.
+    pub const LOCKED_DOWN: &str = "LockedDown";
 
     /// The dedicated key: exists, enabled, ours, its policy and rotation.
     pub const KEY: &str = "KeyReady";
@@ -91,7 +93,7 @@ impl Set {
 }
 
 /// Conditions that are present only while True.
-const ONLY_WHILE_TRUE: [&str; 3] = [types::RECONCILING, types::STALLED, types::RESTRICTED];
+const ONLY_WHILE_TRUE: [&str; 4] = [types::RECONCILING, types::STALLED, types::RESTRICTED, types::LOCKED_DOWN];
 
 /// Longest message; the API allows 32,768, people read less.
 const MAX_MESSAGE: usize = 1_024;

@@ -174,10 +174,12 @@ pub enum EndReason {
     Expired,
     /// Deleted by its holder.
     HandedBack,
-    /// Taken away: the KMS grant or the role was removed outside the operator, or the ServiceAccount was replaced.
+    /// Taken away: the KMS grant or the role was removed outside the operator, the key was disabled, or the ServiceAccount was replaced.
     Revoked,
     /// The SecureBucket is gone or is being deleted.
     BucketGone,
+    /// The SecureBucket was locked down. Lifting the lockdown does not bring the grant back.
+    LockedDown,
     /// Refused before it began.
     Denied,
 }

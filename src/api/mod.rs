@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod decrypt_grant;
+pub mod lockdown;
 pub mod secure_bucket;
 pub mod types;
 
@@ -19,6 +20,8 @@ pub const BUCKET_FINALIZER: &str = "securebucket.io/bucket-protection";
 pub const GRANT_FINALIZER: &str = "securebucket.io/grant-revocation";
 /// Annotation: any new value forces one full pass, which also undoes what a responder tightened by hand.
 pub const RECONCILE_AT: &str = "securebucket.io/reconcile-at";
+/// Annotation: lifts the lockdown whose id (`status.lockdown.id`) it names, once `spec.lockdown` is gone.
+pub const LIFT_LOCKDOWN: &str = "securebucket.io/lift-lockdown";
 /// Prefix of every annotation that the operator reads.
 pub const ANNOTATION_PREFIX: &str = "securebucket.io/";
 

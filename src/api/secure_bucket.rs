@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lockdown::{LiftedLockdown, LockdownSpec, LockdownStatus};
 use super::types::{DurationText, PrefixText, ServiceAccountRef, Toggle};
 
 /// An S3 bucket with SSE-KMS under a dedicated key, hardened policies and one IAM role per ServiceAccount with a duty.
@@ -78,6 +79,10 @@ pub struct SecureBucketSpec {
     /// Who may ask for a DecryptGrant on this bucket, for how long, and how many people must agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<GrantsSpec>,
+
+    /// Closes the bucket at once and ends every grant on it for good. Latched in `status.lockdown`: taking the field out does not lift it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lockdown: Option<LockdownSpec>,
 
     /// What happens to bucket and key when this object is deleted. `Retain` is the only policy: the data and the key stay, all workload
     /// access goes, and the same object applied again takes its own bucket and key back.
@@ -212,6 +217,15 @@ pub struct SecureBucketStatus {
     /// A CreateKey that has been announced and whose outcome is not known yet. KMS has no idempotency token for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_attempt: Option<KeyAttempt>,
+    /// State of the key in KMS's own word (`Enabled`, `Disabled`, `PendingDeletion` …), as last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_state: Option<String>,
+    /// The lockdown in force, until its lifting has been read back from AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lockdown: Option<LockdownStatus>,
+    /// The last lockdown that was lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_lockdown: Option<LiftedLockdown>,
     /// Values in force, with the defaults filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveSpec>,

@@ -122,6 +122,7 @@ calls! {
     EnableKeyRotation: Kms OwnKey true ["kms:EnableKeyRotation"];
     CreateAlias: Kms Alias true ["kms:CreateAlias"];
     UpdateAlias: Kms Alias true ["kms:UpdateAlias"];
+    DisableKey: Kms OwnKey true ["kms:DisableKey"];
     EnableKey: Kms OwnKey true ["kms:EnableKey"];
     CancelKeyDeletion: Kms OwnKey true ["kms:CancelKeyDeletion"];
     CreateGrant: Kms IssueGrant true ["kms:CreateGrant"];

@@ -202,6 +202,15 @@ impl Kms {
         self.way.call(key, request.send()).await.map(drop)
     }
 
+    /// Disables a key. Nothing can be encrypted or decrypted with it then, but S3 may go on with a data key that it has (S3 User Guide,
+    /// bucket-key).
+    ///
+    /// # Errors
+    /// If AWS refuses or does not answer.
+    pub async fn disable_key(&self, key: &str) -> Result<(), AwsError> {
+        self.way.call(key, self.client.disable_key().key_id(key).send()).await.map(drop)
+    }
+
     /// Enables a disabled key.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ fn lane(call: Call, purpose: Purpose) -> Lane {
         Call::CreateKey
         | Call::CreateAlias
         | Call::UpdateAlias
+        | Call::DisableKey
         | Call::EnableKey
         | Call::CancelKeyDeletion
         | Call::PutKeyPolicy
@@ -90,6 +91,7 @@ fn per_second(lane: Lane) -> u32 {
             Call::CreateKey
             | Call::CreateAlias
             | Call::UpdateAlias
+            | Call::DisableKey
             | Call::EnableKey
             | Call::CancelKeyDeletion
             | Call::UntagResource,
@@ -177,6 +179,7 @@ mod tests {
             (Call::CreateKey, 5),
             (Call::CreateAlias, 5),
             (Call::UpdateAlias, 5),
+            (Call::DisableKey, 5),
             (Call::EnableKey, 5),
             (Call::CancelKeyDeletion, 5),
             (Call::PutKeyPolicy, 15),

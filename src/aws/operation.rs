@@ -61,6 +61,7 @@ operations! {
     EnableKeyRotation: aws_sdk_kms enable_key_rotation EnableKeyRotationError;
     CreateAlias: aws_sdk_kms create_alias CreateAliasError;
     UpdateAlias: aws_sdk_kms update_alias UpdateAliasError;
+    DisableKey: aws_sdk_kms disable_key DisableKeyError;
     EnableKey: aws_sdk_kms enable_key EnableKeyError;
     CancelKeyDeletion: aws_sdk_kms cancel_key_deletion CancelKeyDeletionError;
     CreateGrant: aws_sdk_kms create_grant CreateGrantError;

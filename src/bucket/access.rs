@@ -16,6 +16,9 @@ use crate::reconcile::outcome::PassError;
 use crate::role::document::has_duty;
 use crate::role::state::{Problem, RoleKey};
 
+/// State of a duty that a lockdown holds back.
+const LOCKED: &str = "LockedDown";
+
 /// Roles that this SecureBucket has anything to do with.
 pub fn role_keys(bucket: &SecureBucket) -> BTreeSet<RoleKey> {
     let namespace = bucket.namespace().unwrap_or_default();
@@ -27,7 +30,8 @@ pub fn role_keys(bucket: &SecureBucket) -> BTreeSet<RoleKey> {
 /// True if a duty is recorded as in force and its role was not looked at since this process started. Asks for the look.
 pub fn unlooked(ctx: &Context, bucket: &SecureBucket) -> bool {
     let namespace = bucket.namespace().unwrap_or_default();
-    let recorded = bucket.status.iter().flat_map(|s| &s.access).filter(|a| a.state == "InForce");
+    let held = |a: &&AccessStatus| a.state == "InForce" || a.state == LOCKED;
+    let recorded = bucket.status.iter().flat_map(|s| &s.access).filter(held);
     let unknown: Vec<RoleKey> =
         recorded.map(|a| role_key(&namespace, &a.service_account)).filter(|key| ctx.roles.get(key).is_none()).collect();
     for key in &unknown {
@@ -95,18 +99,25 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
             entry.name
         );
         Some(Problem::stalled("PolicyTooLarge", message))
+    } else if let Some(lock) = &desired.lock {
+        let done = role.is_some_and(|r| r.locked.get(&desired.names.identity) == Some(&lock.level));
+        let message = format!("the duty of {account} is being held back in its role's policy");
+        (!done).then(|| Problem::passing("LockingDown", message))
+    } else if role.as_ref().is_some_and(|r| r.locked.contains_key(&desired.names.identity)) {
+        Some(Problem::passing("Lifting", format!("{account} gets its duty back")))
     } else if role.as_ref().is_some_and(|r| r.duties.contains(&desired.names.identity)) {
         role.and_then(|r| r.restricted.first().cloned()).map(|message| Problem::passing("Restricted", message))
     } else {
         Some(Problem::passing("Progressing", format!("the role of {account} is being written")))
     };
+    let in_force = if desired.lock.is_some() { LOCKED } else { "InForce" };
     let status = AccessStatus {
         name: entry.name.clone(),
         duty: entry.duty,
         service_account: account.clone(),
         service_account_uid: uid,
         role_arn: ctx.install.role_arn(namespace, account),
-        state: problem.as_ref().map_or("InForce".into(), |p| p.reason.clone()),
+        state: problem.as_ref().map_or_else(|| in_force.into(), |p| p.reason.clone()),
     };
     (status, problem)
 }
@@ -124,7 +135,7 @@ pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, n
             ctx.event(bucket, Reason::AccessGiven, &a.name, note);
         }
     }
-    let had = |a: &&AccessStatus| a.state == "InForce" || a.state == "Withdrawing";
+    let had = |a: &&AccessStatus| ["InForce", "Withdrawing", LOCKED].contains(&a.state.as_str());
     for a in before.access.iter().filter(had).filter(|a| find(now, a).is_none()) {
         let note =
             format!("ServiceAccount {} no longer holds the duty {:?} (access {})", a.service_account, a.duty, a.name);

@@ -79,6 +79,8 @@ pub enum Action {
     },
     /// CancelKeyDeletion; leaves the key disabled (KMS API).
     CancelKeyDeletion,
+    /// DisableKey, noted in status before the call.
+    DisableKey,
     /// EnableKey.
     EnableKey,
     /// PutKeyPolicy.
@@ -144,6 +146,7 @@ impl Action {
             | Self::PointAlias
             | Self::RecordKey { .. }
             | Self::CancelKeyDeletion
+            | Self::DisableKey
             | Self::EnableKey => Facet::Key,
             Self::PutKeyPolicy { .. } => Facet::KeyPolicy,
             Self::EnableRotation { .. } => Facet::Rotation,
@@ -169,6 +172,7 @@ impl fmt::Display for Action {
             Self::PointAlias => f.write_str("point the alias back to the key"),
             Self::RecordKey { arn } => write!(f, "record key {arn}"),
             Self::CancelKeyDeletion => f.write_str("cancel the key's deletion"),
+            Self::DisableKey => f.write_str("disable the key"),
             Self::EnableKey => f.write_str("enable the key"),
             Self::PutKeyPolicy { .. } => f.write_str("put the key policy"),
             Self::EnableRotation { days } => write!(f, "rotate the key every {days} days"),

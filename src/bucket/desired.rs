@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
+use super::lockdown::{self, Lock};
 use super::observed::{LifecycleRule, abort_rule};
-use super::policies::DutyRoles;
+use super::policies::{DutyRoles, bucket_policy};
 use crate::api::SecureBucket;
 use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, VersioningState};
 use crate::api::types::Toggle;
 use crate::domain::arn::Place;
 use crate::domain::identity;
 use crate::domain::installation::Installation;
+use crate::domain::policy::Statement;
 use crate::domain::prefix::Prefixes;
 use crate::domain::tags::{self, Tags};
 use crate::domain::time::{format_duration, parse_duration};
@@ -69,8 +71,29 @@ pub struct Desired {
     pub user_tags: Vec<String>,
     /// User tags of an earlier spec, to be removed.
     pub tags_before: Vec<String>,
+    /// The lockdown in force: nothing is given while there is one.
+    pub lock: Option<Lock>,
     /// Values in force.
     pub effective: EffectiveSpec,
+}
+
+impl Desired {
+    /// The bucket policy, for a bucket under this key.
+    pub fn bucket_policy(&self, install: &Installation, key_arn: &str) -> Vec<Statement> {
+        let mut all = self.open_bucket_policy(install, key_arn);
+        all.extend(self.lockdown(install));
+        all
+    }
+
+    /// The same without what a lockdown adds.
+    pub fn open_bucket_policy(&self, install: &Installation, key_arn: &str) -> Vec<Statement> {
+        bucket_policy(install, &self.names.bucket_arn(), key_arn, &self.duties)
+    }
+
+    /// What the lockdown adds to the bucket policy.
+    pub fn lockdown(&self, install: &Installation) -> Vec<Statement> {
+        self.lock.iter().flat_map(|lock| lockdown::statements(lock, &self.names.bucket_arn(), install)).collect()
+    }
 }
 
 /// A spec that cannot be carried out: the field, what is wrong, and the way out.
@@ -162,6 +185,7 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
         lifecycle: vec![abort_rule()],
         tags: tag_map,
         user_tags,
+        lock: lockdown::lock(bucket),
         tags_before: bucket.status.as_ref().map(|s| s.managed_tags.clone()).unwrap_or_default(),
         effective: EffectiveSpec {
             bucket_key,

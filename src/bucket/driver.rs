@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use super::action::{Action, Facet};
 use super::desired::{Desired, Invalid, desired};
 use super::execute::Executor;
+use super::lockdown::{Lift, Looks, Turn, lift, turn};
 use super::observe::observe;
+use super::observed::KeyState;
 use super::plan::{Plan, Situation, plan};
 use super::status::{Pass, first_visit, invalid, summarise};
-use super::{access, release};
+use super::{access, latch, release};
 use crate::api::condition::{self, types};
 use crate::api::{BUCKET_FINALIZER, RECONCILE_AT, SecureBucket};
 use crate::aws::error::AwsError;
@@ -19,7 +22,7 @@ use crate::domain::time::{after, parse_instant};
 use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
-use crate::reconcile::context::{Context, ObjectKey, Settled, failed, lock};
+use crate::reconcile::context::{Context, Marks, ObjectKey, Settled, failed, lock};
 use crate::reconcile::outcome::{PassError, meaning};
 use crate::reconcile::queue::Next;
 
@@ -49,12 +52,16 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     if deleting && !held {
         return Ok(Next::Done);
     }
+    object = latch::latch(ctx, &api, object).await?;
     let Some(namespace_uid) = ctx.namespace_uid(&key.namespace).await? else {
         return Err(PassError::Kubernetes(format!("namespace {} is not there", key.namespace)));
     };
     let desired = match desired(&object, &namespace_uid, &ctx.install) {
         Ok(desired) => desired,
-        Err(problem) => return refuse(ctx, &api, object, &problem).await,
+        Err(problem) => {
+            let object = latch::close(ctx, &api, object, &namespace_uid).await?;
+            return refuse(ctx, &api, object, &problem).await;
+        }
     };
     if object.status.is_none() {
         let status = first_visit(&object, ctx.clock.system_now());
@@ -64,7 +71,8 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         // The answer is the object with the finalizer in it: nothing in AWS exists without one.
         object = finalizer::add(&api, &object, BUCKET_FINALIZER).await?;
     }
-    if !deleting && access::unlooked(ctx, &object) {
+    // What takes access away waits for nobody.
+    if !deleting && desired.lock.is_none() && access::unlooked(ctx, &object) {
         // After a start: what the duties come to is known when the writer of roles has looked, not before.
         return Ok(Next::In(Duration::from_millis(200)));
     }
@@ -107,12 +115,20 @@ async fn converge(
     let key = ObjectKey::of(&object);
     let asked = object.annotations().get(RECONCILE_AT).cloned();
     let handled = object.status.as_ref().and_then(|s| s.handled_reconcile_at.clone());
-    let obey = asked.is_some() && asked != handled;
+    let new = asked.is_some() && asked != handled;
+    // During a lockdown it undoes nothing, now or later: it is handled by a look at everything.
+    let obey = new && desired.lock.is_none();
     if obey {
         access::obey(ctx, &object);
     }
-    let marks = (object.uid(), object.metadata.generation, asked.clone());
-    let known = settled(ctx, &object, &marks).filter(|_| !obey);
+    let lockdown = object.status.as_ref().and_then(|s| s.lockdown.clone());
+    let marks = Marks {
+        uid: object.uid(),
+        generation: object.metadata.generation,
+        asked: asked.clone(),
+        lockdown: (lockdown, lift(&object)),
+    };
+    let known = settled(ctx, &object, &marks).filter(|_| !new && lift(&object) != Lift::Granted);
     let due = known.as_ref().map(|s| s.until);
     let Rounds { object, plan, failures, exists } = match known {
         Some(known) => Rounds { object, plan: known.plan, failures: Vec::new(), exists: true },
@@ -126,6 +142,10 @@ async fn converge(
         access::forget_profiles(ctx, &object).await?;
     }
     let now = ctx.clock.system_now();
+    let clean = plan.in_sync() && failures.is_empty() && !deleting;
+    let lockdown = lifting(ctx, &object, &plan, clean, now).await?;
+    let moved = lockdown.moved;
+    let waiting = lockdown.note.is_some() && matches!(lift(&object), Lift::Granted | Lift::Lifting);
     let end = Pass {
         desired: &desired,
         plan: &plan,
@@ -134,22 +154,34 @@ async fn converge(
         exists,
         active_grants: access::active_grants(ctx, &object),
         releasing: releasing.clone(),
-        obeyed: asked.filter(|_| obey && failures.is_empty() && plan.finished()),
+        obeyed: asked.filter(|_| new && failures.is_empty() && plan.finished()),
+        lockdown,
     };
     let status = summarise(&object, &end, &ctx.install, now);
     tell(ctx, &object, &status);
     let before = object.status.clone().unwrap_or_default();
     access::tell(ctx, &object, &before, &status);
+    let lifted = before.lockdown.filter(|_| status.lockdown.is_none());
     let object = replace_status(api, &object, status).await?;
+    if let Some(lifted) = lifted {
+        ctx.event(&object, Reason::LockdownLifted, "Lift", format!("the lockdown {} was lifted", lifted.id));
+    }
     if deleting && releasing.is_none() {
         return release::finish(ctx, api, &object).await;
     }
     access::profiles(ctx, &object, &desired).await?;
-    let clean = plan.in_sync() && failures.is_empty() && !deleting;
     let next = due.map_or_else(
         || next(ctx, &key, &object, &plan, &failures),
         |due| Next::In(due.saturating_duration_since(Instant::now())),
     );
+    if moved {
+        lock(&ctx.settled).remove(&key);
+        return Ok(Next::In(Duration::ZERO));
+    }
+    if let (Next::In(wait), true) = (next, waiting) {
+        // What it waits for wakes this object; this is only the backstop.
+        return Ok(Next::In(wait.min(Duration::from_secs(5))));
+    }
     match (next, clean) {
         (Next::In(wait), true) if due.is_none() => {
             let entry = Settled { marks, plan, until: Instant::now() + wait };
@@ -163,12 +195,26 @@ async fn converge(
     Ok(next)
 }
 
-/// The last observation, if the object is the same and its drift check is not due: what wakes a pass then is a role or a grant.
-fn settled(
+/// The latch after this pass. What grants and roles have to do first is asked only when all else is done.
+async fn lifting(
     ctx: &Context,
     object: &SecureBucket,
-    marks: &(Option<String>, Option<i64>, Option<String>),
-) -> Option<Settled> {
+    plan: &Plan,
+    clean: bool,
+    now: Timestamp,
+) -> Result<Turn, PassError> {
+    let waits = match lift(object) {
+        Lift::Granted if clean => latch::grants_left(ctx, object).await?,
+        Lift::Lifting if clean => latch::roles_left(ctx, object),
+        _ => None,
+    };
+    let key_enabled = plan.key_state == Some(KeyState::Enabled);
+    let seen = Looks { clean, withheld: plan.withheld, key_enabled, waits: waits.as_deref() };
+    Ok(turn(object, seen, now))
+}
+
+/// The last observation, if the object is the same and its drift check is not due: what wakes a pass then is a role or a grant.
+fn settled(ctx: &Context, object: &SecureBucket, marks: &Marks) -> Option<Settled> {
     if object.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -185,8 +231,10 @@ async fn rounds(
 ) -> Result<Rounds, PassError> {
     let key_arn = object.status.as_ref().and_then(|s| s.key_arn.clone());
     let (held_back, widening) = (ctx.may_widen().is_err(), ctx.widening());
+    // A lockdown takes away, and has the share of AWS's rates that is kept for that.
+    let aws = if desired.lock.is_some() { ctx.aws.narrowing() } else { ctx.aws.clone() };
     let mut executor = Executor {
-        aws: &ctx.aws,
+        aws: &aws,
         widening: (!held_back).then_some(&widening),
         install: &ctx.install,
         api,
@@ -197,11 +245,17 @@ async fn rounds(
     let mut failures = Vec::new();
     for round in 0.. {
         let status = executor.object.status.clone().unwrap_or_default();
-        let observed = observe(&ctx.aws, &ctx.install, &desired.names, &status).await;
+        let observed = observe(&aws, &ctx.install, &desired.names, &status).await;
         let situation = situation(ctx, &executor.object, obey);
         let plan = plan(desired, &observed, &situation, &ctx.install);
         if let Some(key) = observed.key.value() {
             executor.key_arn = executor.key_arn.or_else(|| Some(key.arn.clone()));
+        }
+        if plan.owns_bucket {
+            let arn = desired.names.bucket_arn();
+            if latch::restore(ctx, api, &executor.object, &observed, &arn).await? {
+                return Err(PassError::Conflict);
+            }
         }
         if round == 0 {
             drifted(ctx, &executor.object, &plan, Reason::DriftDetected);
@@ -233,6 +287,7 @@ fn situation(ctx: &Context, object: &SecureBucket, obey: bool) -> Situation {
         spec_changed: status.observed_generation != object.metadata.generation,
         obey,
         releasing: object.metadata.deletion_timestamp.is_some(),
+        key_disabled: status.lockdown.as_ref().is_some_and(|l| l.key_disabled == Some(true)),
     }
 }
 

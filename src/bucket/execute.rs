@@ -6,7 +6,6 @@ use super::action::{Action, Facet};
 use super::desired::{Desired, Names};
 use super::observed::PublicAccessBlock;
 use super::plan::Plan;
-use super::policies::bucket_policy;
 use crate::api::SecureBucket;
 use crate::api::secure_bucket::KeyAttempt;
 use crate::aws::clients::Aws;
@@ -102,6 +101,7 @@ impl Executor<'_> {
             Action::CreateKey { policy, tags } => self.create_key(policy, tags.clone()).await,
             Action::CreateAlias => self.create_alias().await,
             Action::RecordKey { arn } => self.record_key(arn.clone()).await,
+            Action::DisableKey => self.disable_key().await,
             Action::PointAlias
             | Action::CancelKeyDeletion
             | Action::EnableKey
@@ -152,7 +152,7 @@ impl Executor<'_> {
             Action::PutBucketPolicy { policy: Some(policy) } => s3.put_policy(bucket, policy).await?,
             Action::PutBucketPolicy { policy: None } => {
                 let Some(key) = self.key_arn.as_deref() else { return Ok(()) };
-                let statements = bucket_policy(self.install, &self.names().bucket_arn(), key, &self.desired.duties);
+                let statements = self.desired.bucket_policy(self.install, key);
                 s3.put_policy(bucket, &Document::new(statements).certified()).await?;
             }
             Action::PutEncryption { rule } => {
@@ -227,6 +227,18 @@ impl Executor<'_> {
             status.key_attempt = None;
         })
         .await
+    }
+
+    /// Noted first: lifting a lockdown enables what we have disabled, and nothing that somebody else has.
+    async fn disable_key(&mut self) -> Result<(), PassError> {
+        self.checkpoint(|status| {
+            if let Some(latch) = status.lockdown.as_mut() {
+                latch.key_disabled = Some(true);
+            }
+        })
+        .await?;
+        let Some(key) = self.key_arn.as_deref() else { return Ok(()) };
+        Ok(self.aws.kms(&self.names().place).disable_key(key).await?)
     }
 
     async fn checkpoint(&mut self, change: impl FnOnce(&mut crate::api::SecureBucketStatus)) -> Result<(), PassError> {

@@ -10,6 +10,9 @@ pub mod driver;
 #[cfg(feature = "operator")]
 pub mod execute;
 #[cfg(feature = "operator")]
+pub mod latch;
+pub mod lockdown;
+#[cfg(feature = "operator")]
 pub mod observe;
 pub mod observed;
 pub mod plan;

@@ -26,6 +26,18 @@ pub enum KeyState {
     Other(String),
 }
 
+impl KeyState {
+    /// KMS's own word.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion => "PendingDeletion",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// A key as seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedKey {

@@ -8,7 +8,7 @@ mod key;
 
 use super::action::{Action, Facet};
 use super::desired::Desired;
-use super::observed::Observed;
+use super::observed::{KeyState, Observed};
 use crate::aws::error::{AwsError, Seen};
 use crate::domain::drift::Merge;
 use crate::domain::installation::Installation;
@@ -31,6 +31,8 @@ pub struct Situation {
     pub releasing: bool,
     /// True if `reconcile-at` asks for the declared state, responders' restrictions included.
     pub obey: bool,
+    /// True if status notes that we have disabled the key, or were about to, for a lockdown.
+    pub key_disabled: bool,
 }
 
 /// Why nothing (more) can be done without somebody.
@@ -80,6 +82,10 @@ pub struct Plan {
     pub unreadable: Vec<(Facet, AwsError)>,
     /// True if an announced CreateKey must be waited out.
     pub waiting_for_key: bool,
+    /// State of the key, if it was seen.
+    pub key_state: Option<KeyState>,
+    /// True if something is narrower than declared and stays so, because nothing may be given now.
+    pub withheld: bool,
 }
 
 impl Plan {
@@ -125,8 +131,9 @@ impl Plan {
 
 /// Makes the plan.
 pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, install: &Installation) -> Plan {
-    // On the way out nothing is given, and what a responder closed is not opened.
-    let situation = Situation { obey: situation.obey && !situation.releasing, ..situation.clone() };
+    // On the way out, and during a lockdown, nothing is given, and what a responder closed is not opened.
+    let shut = situation.releasing || desired.lock.is_some();
+    let situation = Situation { obey: situation.obey && !shut, ..situation.clone() };
     let mut draft = Draft {
         desired,
         situation,
@@ -145,7 +152,8 @@ pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, insta
         draft.configure.clear();
     }
     let Draft { mut plan, situation, mut restrict, create, configure, mut widen, .. } = draft;
-    if situation.releasing || !plan.clear() {
+    if shut || !plan.clear() {
+        plan.withheld |= !widen.is_empty();
         widen.clear();
     }
     if widen.iter().any(|a| matches!(a, Action::PutKeyPolicy { .. }))
@@ -154,6 +162,13 @@ pub fn plan(desired: &Desired, observed: &Observed, situation: &Situation, insta
         // Nobody gets the key before the Denies that hold him back were just written, whatever has happened to those since they were seen.
         let policy = observed.bucket.value().and_then(|b| b.policy.value().cloned());
         restrict.extend(policy.map(|policy| Action::PutBucketPolicy { policy: Some(policy) }));
+    }
+    if desired.lock.is_some() {
+        // A key without a bucket encrypts nothing, and the bucket could not be made under a disabled one.
+        let pending = observed.bucket.is_absent() && !situation.bound;
+        restrict.retain(|a| !pending || *a != Action::DisableKey);
+        // The bucket policy refuses everybody at once; all else takes away from some.
+        restrict.sort_by_key(|a| !matches!(a, Action::PutBucketPolicy { .. }));
     }
     plan.widening = restrict.len() + create.len() + configure.len();
     plan.actions = restrict.into_iter().chain(create).chain(configure).chain(widen).collect();
@@ -206,6 +221,20 @@ impl Draft<'_> {
             Some(Owner::Ours | Owner::Returning) => true,
             Some(Owner::Unmarked) => self.situation.obey,
             Some(Owner::Another(_)) | None => false,
+        }
+    }
+
+    /// True if nothing may be given now.
+    fn shut(&self) -> bool {
+        self.situation.releasing || self.desired.lock.is_some()
+    }
+
+    /// The last write of a change, which gives something.
+    fn last(&mut self, action: Option<Action>, owner: Option<&Owner>) {
+        if self.may_widen(owner) {
+            self.widen.extend(action);
+        } else {
+            self.plan.withheld |= action.is_some();
         }
     }
 

@@ -4,9 +4,12 @@ use jiff::Timestamp;
 
 use super::action::Facet;
 use super::desired::{Desired, Invalid};
+use super::lockdown::{self, Turn};
+use super::observed::KeyState;
 use super::plan::{Blocked, Plan};
 use crate::api::SecureBucket;
 use crate::api::condition::{Set, types, update};
+use crate::api::lockdown::{LockdownLevel, LockdownStatus};
 use crate::api::secure_bucket::{AccessStatus, SecureBucketStatus};
 use crate::aws::error::AwsError;
 use crate::domain::installation::Installation;
@@ -30,8 +33,10 @@ pub struct Pass<'a> {
     pub exists: bool,
     /// What deletion waits for; `None` if the object is not being deleted.
     pub releasing: Option<String>,
-    /// Value of `reconcile-at` that this pass obeyed.
+    /// Value of `reconcile-at` that this pass obeyed, or passed over because of a lockdown.
     pub obeyed: Option<String>,
+    /// What status says of lockdowns.
+    pub lockdown: Turn,
 }
 
 /// Which facets a condition speaks of.
@@ -74,9 +79,20 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
         } else {
             merged_keys(&before.managed_tags, &desired.user_tags)
         },
+        key_state: key_state(pass, before.key_state.clone()),
+        lockdown: pass.lockdown.latch.clone(),
+        last_lockdown: pass.lockdown.last.clone(),
         handled_reconcile_at: pass.obeyed.clone().or_else(|| before.handled_reconcile_at.clone()),
         ..before
     }
+}
+
+/// As last seen: what cannot be read has not changed, as far as anybody knows.
+fn key_state(pass: &Pass<'_>, before: Option<String>) -> Option<String> {
+    if pass.plan.blocked.iter().any(|b| b.reason == "KeyGone") {
+        return None;
+    }
+    pass.plan.key_state.as_ref().map(|state| state.word().to_owned()).or(before)
 }
 
 fn bucket_pending(pass: &Pass<'_>) -> bool {
@@ -94,12 +110,13 @@ fn merged_keys(before: &[String], now: &[String]) -> Vec<String> {
     all
 }
 
-/// The status of an object whose spec cannot be carried out: nothing in AWS was touched.
+/// The status of an object whose spec cannot be carried out: nothing in AWS was touched, but for what a lockdown closes.
 pub fn invalid(bucket: &SecureBucket, invalid: &Invalid, now: Timestamp) -> SecureBucketStatus {
     let before = bucket.status.clone().unwrap_or_default();
     let generation = bucket.metadata.generation.unwrap_or_default();
     let text = invalid.to_string();
-    let sets = [Set::no(types::READY, "InvalidSpec", &text), Set::yes(types::STALLED, "InvalidSpec", &text)];
+    let mut sets = vec![Set::no(types::READY, "InvalidSpec", &text), Set::yes(types::STALLED, "InvalidSpec", &text)];
+    sets.extend(before.lockdown.as_ref().map(|latch| locked_down(latch, None)));
     SecureBucketStatus {
         observed_generation: Some(generation),
         conditions: update(&before.conditions, &sets, generation, now),
@@ -129,6 +146,9 @@ fn summary(pass: &Pass<'_>, install: &Installation) -> Vec<Set> {
     let mut sets = Vec::new();
     let restricted: Vec<&str> = pass.plan.restricted.iter().map(|r| r.message.as_str()).collect();
     match state(pass, install) {
+        None if pass.desired.lock.is_some() => {
+            sets.push(Set::yes(types::READY, "LockedDown", "AWS is as the lockdown wants it"));
+        }
         None => sets.push(Set::yes(types::READY, "Reconciled", "AWS is as declared")),
         Some(problem) => {
             sets.push(Set::no(types::READY, &problem.reason, &problem.message));
@@ -139,10 +159,20 @@ fn summary(pass: &Pass<'_>, install: &Installation) -> Vec<Set> {
             }
         }
     }
+    sets.extend(pass.lockdown.latch.as_ref().map(|latch| locked_down(latch, pass.lockdown.note.as_deref())));
     if !restricted.is_empty() {
         sets.push(Set::yes(types::RESTRICTED, "Restricted", restricted.join("; ")));
     }
     sets
+}
+
+fn locked_down(latch: &LockdownStatus, note: Option<&str>) -> Set {
+    let message = lockdown::message(latch, note);
+    match (latch.lifting_since.as_ref(), latch.level) {
+        (Some(_), _) => Set::yes(types::LOCKED_DOWN, "Lifting", message),
+        (None, LockdownLevel::Reads) => Set::yes(types::LOCKED_DOWN, "Reads", message),
+        (None, LockdownLevel::All) => Set::yes(types::LOCKED_DOWN, "All", message),
+    }
 }
 
 /// The most important thing in the way of `Ready`.
@@ -194,6 +224,10 @@ fn piece(type_: &'static str, facets: &[Facet], pass: &Pass<'_>, install: &Insta
         // Stricter than declared is still safe: the piece is ready, and says so.
         return Set::yes(type_, "Restricted", &restriction.message);
     }
+    let off = pass.plan.key_state.as_ref().is_some_and(|s| *s != KeyState::Enabled);
+    if type_ == types::KEY && pass.desired.lock.is_some() && off {
+        return Set::yes(types::KEY, "LockedDown", "disabled by the lockdown");
+    }
     Set::yes(type_, "Configured", "as declared")
 }
 
@@ -210,6 +244,9 @@ fn roles(pass: &Pass<'_>) -> Set {
     match problems.next() {
         Some((access, problem)) => {
             Set::no(types::ROLES, &problem.reason, format!("access {}: {}", access.name, problem.message))
+        }
+        None if pass.desired.lock.is_some() => {
+            Set::yes(types::ROLES, "LockedDown", "every duty is held back as the lockdown wants it")
         }
         None => Set::yes(types::ROLES, "Configured", "every duty is in force"),
     }

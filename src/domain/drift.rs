@@ -25,20 +25,38 @@ pub fn merge(desired: &[Statement], observed: Option<&Document>, obey: bool) -> 
 
 /// The same, with Denies of others that stand elsewhere and are carried over into this document.
 pub fn merge_carrying(desired: &[Statement], observed: Option<&Document>, carried: &[Statement], obey: bool) -> Merge {
+    merge_all(desired, &[], observed, carried, obey)
+}
+
+/// The same, with Denies of ours that will go again: what somebody else denies is kept even while one of them says as much.
+pub fn merge_passing(desired: &[Statement], passing: &[Statement], observed: Option<&Document>, obey: bool) -> Merge {
+    merge_all(desired, passing, observed, &[], obey)
+}
+
+fn merge_all(
+    lasting: &[Statement],
+    passing: &[Statement],
+    observed: Option<&Document>,
+    carried: &[Statement],
+    obey: bool,
+) -> Merge {
+    let desired: Vec<Statement> = lasting.iter().chain(passing).cloned().collect();
     let absent = observed.is_none();
     let empty = Document::default();
     let observed = observed.unwrap_or(&empty);
     let outdated = absent || observed.is_certified();
     let mut kept: Vec<Statement> = Vec::new();
-    let own = observed.statements.iter().filter_map(|s| keep(s, desired, outdated));
-    let carried = carried.iter().filter_map(|s| keep(s, desired, false));
+    // Ours, also where somebody has made it narrower.
+    let of_ours = |s: &&Statement| passing.iter().any(|p| p.sid == s.sid && s.implied_by(p));
+    let own = observed.statements.iter().filter(|s| !of_ours(s)).filter_map(|s| keep(s, lasting, outdated));
+    let carried = carried.iter().filter_map(|s| keep(s, lasting, false));
     for statement in own.chain(carried).filter(|_| !obey) {
         // The same Deny twice would get the same Sid twice, which AWS refuses.
         if !kept.contains(&statement) {
             kept.push(statement);
         }
     }
-    let mut statements = desired.to_vec();
+    let mut statements = desired.clone();
     statements.extend(kept.iter().cloned());
     let target = Document::new(statements);
     if observed.same_as(&target) {
@@ -170,6 +188,24 @@ mod tests {
         let newer = merge(&[deny("A", "s3:Delete*")], Some(&written), false);
         assert_eq!(newer.kept, first.kept, "a new spec does not lose it either");
         assert_eq!(merge(&desired, Some(&written), true).write.unwrap().statements, desired);
+    }
+
+    #[test]
+    fn a_foreign_deny_outlives_one_of_ours_that_says_as_much_for_a_while() {
+        let (lasting, passing) = ([deny("A", "s3:Put*")], [deny("Lock", "s3:*")]);
+        let mut edited = Document::new(lasting.to_vec()).certified();
+        edited.statements.push(deny("Responder", "s3:GetObject"));
+        let locked = merge_passing(&lasting, &passing, Some(&edited), false);
+        assert_eq!(locked.kept.len(), 1);
+        let written = locked.write.unwrap();
+        assert_eq!(merge_passing(&lasting, &passing, Some(&written), false).write, None, "settled");
+        // Somebody makes ours narrower: repaired, and not taken for his.
+        let mut narrowed = written.clone();
+        narrowed.statements.iter_mut().find(|s| s.sid == "Lock").unwrap().actions = deny("", "s3:Get*").actions;
+        let repaired = merge_passing(&lasting, &passing, Some(&narrowed), false);
+        assert_eq!((repaired.kept.len(), repaired.loosened.as_slice()), (1, ["Lock".to_owned()].as_slice()));
+        let open = merge(&lasting, Some(&written), false);
+        assert_eq!(open.kept, locked.kept, "the other one stays when ours goes");
     }
 
     #[test]

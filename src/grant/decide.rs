@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::over::{key_state, over, separation_of_duties};
 use super::removal::{failed, remove};
 use super::terms::{check, resolve, target};
 use crate::api::condition::{is_true, types};
@@ -12,6 +13,7 @@ use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
 use crate::aws::error::Seen;
 use crate::bucket::desired::{grant_namespaces, max_duration};
+use crate::bucket::lockdown::refuses_grants;
 use crate::domain::identity::kms_grant_name;
 use crate::domain::installation::Installation;
 use crate::domain::policy::Document;
@@ -127,7 +129,7 @@ pub(super) fn stalled(reason: &str, message: impl Into<String>) -> Step {
     Step::Wait { problem: Problem::stalled(reason, message), until: None }
 }
 
-fn end(reason: EndReason, message: impl Into<String>) -> Step {
+pub(super) fn end(reason: EndReason, message: impl Into<String>) -> Step {
     Step::End { reason, message: message.into() }
 }
 
@@ -181,6 +183,12 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     };
     if bucket.metadata.deletion_timestamp.is_some() {
         return end(EndReason::BucketGone, format!("SecureBucket {target} is being deleted"));
+    }
+    if refuses_grants(bucket) {
+        return end(
+            EndReason::Denied,
+            format!("SecureBucket {target} is locked down; ask again with a new grant when that is lifted"),
+        );
     }
     let account = &grant.spec.subject.service_account_ref.name;
     if let Some(problem) = separation_of_duties(bucket, namespace, account) {
@@ -245,18 +253,6 @@ fn activate(facts: &Facts<'_>) -> Step {
         ),
         _ => Step::Activate,
     }
-}
-
-fn separation_of_duties(bucket: &SecureBucket, namespace: &str, account: &str) -> Option<Problem> {
-    let own = bucket.metadata.namespace.as_deref() == Some(namespace);
-    let entry = bucket.spec.access.iter().find(|a| own && a.service_account_ref.name == account)?;
-    Some(Problem::stalled(
-        "SeparationOfDuties",
-        format!(
-            "spec.subject.serviceAccountRef.name: {account} holds the duty {:?} on this bucket (entry {}) and gets no grant on it; use another ServiceAccount",
-            entry.duty, entry.name
-        ),
-    ))
 }
 
 /// Within the window: role policy first, then the KMS grant; and every reason to end.
@@ -328,6 +324,9 @@ fn unready(
             format!("SecureBucket {}/{} is not what was resolved", terms.bucket_namespace, terms.bucket_name),
         ));
     }
+    if let Some(state) = key_state(facts).filter(|state| *state != "Enabled") {
+        return Some(wait("WaitingForBucket", format!("the key of the SecureBucket is in state {state}")));
+    }
     if !document.is_some_and(|d| carries(d, input)) {
         return Some(granting(facts));
     }
@@ -372,43 +371,4 @@ fn propagating(facts: &Facts<'_>, install: &Installation) -> Option<Timestamp> {
     let document = role.document_since.map(|at| after(at, span(timing.policy_propagation)));
     let created = role.created.map(|at| after(at, span(timing.role_propagation)));
     document.max(created).filter(|until| facts.now < *until)
-}
-
-/// The reason why a window that was opened is over, if it is.
-fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp) -> Option<Step> {
-    let grant = facts.grant;
-    let terms = status.resolved.as_ref()?;
-    let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
-    if facts.now >= expires_at {
-        return Some(end(EndReason::Expired, "its time passed"));
-    }
-    if grant.metadata.deletion_timestamp.is_some() {
-        return Some(end(EndReason::HandedBack, "handed back by deletion"));
-    }
-    match facts.service_account_uid {
-        None => return Some(end(EndReason::Revoked, "the ServiceAccount is gone")),
-        Some(uid) if uid != terms.service_account_uid => {
-            return Some(end(EndReason::Revoked, "the ServiceAccount was replaced"));
-        }
-        Some(_) => {}
-    }
-    if facts.bucket_unreadable.is_some() {
-        return None;
-    }
-    let Some(bucket) = facts.bucket.filter(|b| b.metadata.uid.as_deref() == Some(&terms.bucket_uid)) else {
-        return Some(end(EndReason::BucketGone, "the SecureBucket is gone"));
-    };
-    if bucket.metadata.deletion_timestamp.is_some() {
-        return Some(end(EndReason::BucketGone, "the SecureBucket is being deleted"));
-    }
-    if !grant_namespaces(bucket).iter().any(|n| n == namespace) {
-        return Some(end(
-            EndReason::Revoked,
-            "the bucket's owner no longer lets this namespace read (spec.grants.allowedNamespaces)",
-        ));
-    }
-    if separation_of_duties(bucket, namespace, &terms.service_account).is_some() {
-        return Some(end(EndReason::Revoked, "the ServiceAccount holds a duty on this bucket now"));
-    }
-    None
 }

@@ -17,6 +17,7 @@ use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, R
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::error::{AwsError, AwsErrorKind, Seen};
+use crate::bucket::lockdown::refuses_grants;
 use crate::domain::time::{after, format_instant, parse_instant};
 use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
@@ -200,7 +201,11 @@ impl Work<'_> {
                 let named = KmsGrantStatus { name: name.clone(), role_id: role_id.clone(), id: None };
                 self.write(|s| s.kms_grant = Some(named)).await?;
             }
-            Step::Issue => self.issue().await?,
+            Step::Issue => {
+                if !self.shut_since().await? {
+                    self.issue().await?;
+                }
+            }
             Step::RecordIssued { id } => self.record_issued(id, now).await?,
             Step::End { reason, message } => {
                 let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
@@ -324,6 +329,14 @@ impl Work<'_> {
         .await?;
         self.looked = None;
         Ok(())
+    }
+
+    /// Looks at the bucket once more before the KMS grant is made: true if it was locked down since the pass began, which the next step ends.
+    async fn shut_since(&mut self) -> Result<bool, PassError> {
+        let target = terms::target(&self.grant);
+        let api: Api<SecureBucket> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
+        self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
+        Ok(self.bucket.as_ref().is_none_or(refuses_grants))
     }
 
     async fn issue(&mut self) -> Result<(), PassError> {

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod driver;
 #[cfg(feature = "operator")]
 pub mod observe;
+mod over;
 mod removal;
 pub mod status;
 #[cfg(feature = "operator")]

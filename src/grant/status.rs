@@ -16,6 +16,7 @@ pub fn word(reason: EndReason) -> &'static str {
         EndReason::HandedBack => "HandedBack",
         EndReason::Revoked => "Revoked",
         EndReason::BucketGone => "BucketGone",
+        EndReason::LockedDown => "LockedDown",
         EndReason::Denied => "Denied",
     }
 }

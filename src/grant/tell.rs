@@ -51,7 +51,7 @@ pub fn ended(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>,
     let reason = match end {
         EndReason::Expired => Reason::GrantExpired,
         EndReason::HandedBack => Reason::GrantHandedBack,
-        EndReason::Revoked | EndReason::BucketGone => Reason::GrantRevoked,
+        EndReason::Revoked | EndReason::BucketGone | EndReason::LockedDown => Reason::GrantRevoked,
         EndReason::Denied => Reason::GrantRefused,
     };
     both(ctx, grant, bucket, reason, &format!("{}: {message}", word(end)));

@@ -66,6 +66,8 @@ reasons! {
     DriftDetected Warning "Something in AWS was loosened outside the operator.";
     DriftRepaired Normal "What was loosened outside the operator is again as declared.";
     Restricted Warning "Something in AWS was tightened outside the operator. It stays until the annotation `securebucket.io/reconcile-at` asks for the declared state.";
+    LockedDown Warning "The bucket was locked down: nobody reads, and every grant on it is over for good.";
+    LockdownLifted Normal "A lockdown was lifted: duties are in force again, ended grants are not.";
     AccessDenied Warning "AWS refuses the operator a call.";
     InvalidSpec Warning "The spec asks for something that cannot be; the message says what to change.";
     NameTaken Warning "The bucket name belongs to somebody else.";

@@ -13,9 +13,11 @@ use super::backoff::Backoff;
 use super::leadership::Leadership;
 use super::outcome::PassError;
 use super::queue::{Next, Queue};
+use crate::api::lockdown::LockdownStatus;
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::listing::Listings;
+use crate::bucket::lockdown::Lift;
 use crate::bucket::plan::Plan;
 use crate::clock::Clock;
 use crate::domain::installation::Installation;
@@ -134,11 +136,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What an observation of a SecureBucket was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Uid.
+    pub uid: Option<String>,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// Value of `reconcile-at`.
+    pub asked: Option<String>,
+    /// The lockdown in status, and what the annotation asks for.
+    pub lockdown: (Option<LockdownStatus>, Lift),
+}
+
 /// A SecureBucket that was in sync.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// What it was: uid, generation, `reconcile-at`. If any of it changes, the observation counts no more.
-    pub marks: (Option<String>, Option<i64>, Option<String>),
+    /// What it was. If any of it changes, the observation counts no more.
+    pub marks: Marks,
     /// The empty plan, with what it said of restrictions.
     pub plan: Plan,
     /// When the next drift check is due.

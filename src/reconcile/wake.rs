@@ -1,6 +1,7 @@
 //! From watch events to passes: which change of which object concerns whom. An event without such a change wakes nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
@@ -10,9 +11,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::context::{ObjectKey, Queues, lock};
+use super::queue::Queue;
 use crate::api::condition::{find, types};
-use crate::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, RECONCILE_AT, SecureBucket};
+use crate::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, LIFT_LOCKDOWN, RECONCILE_AT, SecureBucket};
 use crate::bucket::access::role_keys;
+use crate::bucket::lockdown::{level, refuses_grants};
 use crate::clock::Clock;
 use crate::grant::deadline::removal_due;
 use crate::grant::terms::target;
@@ -72,29 +75,43 @@ impl Waker {
             life,
             bucket.metadata.generation,
             held(&**bucket, BUCKET_FINALIZER),
-            bucket.annotations().get(RECONCILE_AT)
+            bucket.annotations().get(RECONCILE_AT),
+            bucket.annotations().get(LIFT_LOCKDOWN),
+            status.lockdown.as_ref().map(|l| (&l.id, &l.lifting_since)),
         ]);
+        // What a lockdown takes away goes before everything that is not taking away.
+        let urgent = level(bucket).is_some();
         if self.changed("bucket", &key, own) || gone {
-            self.queues.buckets.add_now(key.clone());
+            add(&self.queues.buckets, key.clone(), urgent);
         }
-        let for_roles = json!([life, bucket.spec.access, status.provisioned_at, status.bucket_arn, status.key_arn]);
+        let shut = json!([level(bucket), refuses_grants(bucket)]);
+        let for_roles =
+            json!([life, bucket.spec.access, status.provisioned_at, status.bucket_arn, status.key_arn, shut]);
         if self.changed("bucket/roles", &key, for_roles) || gone {
             // Those of the version before as well: an entry may have gone before any status named it.
             let now = role_keys(bucket);
             let before = lock(&self.roles).insert(key.clone(), now.clone()).unwrap_or_default();
             for role in now.union(&before) {
-                self.queues.roles.add_now(role.clone());
+                add(&self.queues.roles, role.clone(), urgent);
             }
         }
         let ready = [types::KEY, types::POLICY].map(|t| find(&status.conditions, t).map(|c| c.status.clone()));
-        let for_grants = json!([life, bucket.spec.grants, bucket.spec.access, status.provisioned_at, ready]);
-        if self.changed("bucket/grants", &key, for_grants) || gone {
+        let for_grants =
+            json!([life, bucket.spec.grants, bucket.spec.access, status.provisioned_at, ready, status.key_state, shut]);
+        // Roles of grants, which may be of other namespaces.
+        let lockdown = self.changed("bucket/shut", &key, json!(refuses_grants(bucket).then_some(true)));
+        if self.changed("bucket/grants", &key, for_grants) || lockdown || gone {
             for grant in grants.list().iter().filter(|g| asks_for(g, &key)) {
-                self.queues.grants.add_now(ObjectKey::of(&**grant));
+                add(&self.queues.grants, ObjectKey::of(&**grant), urgent);
+                if lockdown {
+                    let service_account = grant.spec.subject.service_account_ref.name.clone();
+                    let namespace = grant.namespace().unwrap_or_default();
+                    add(&self.queues.roles, RoleKey { namespace, service_account }, urgent);
+                }
             }
         }
         if gone {
-            self.forget(&key, &["bucket", "bucket/roles", "bucket/grants"]);
+            self.forget(&key, &["bucket", "bucket/roles", "bucket/grants", "bucket/shut"]);
             lock(&self.roles).remove(&key);
         }
     }
@@ -216,6 +233,14 @@ impl Waker {
         for bucket in buckets.list_in(&key.name) {
             self.queues.buckets.add_now(ObjectKey::of(&*bucket));
         }
+    }
+}
+
+fn add<K: Ord + Clone + Send + Debug + 'static>(queue: &Queue<K>, key: K, urgent: bool) {
+    if urgent {
+        queue.add_urgent(key, Instant::now());
+    } else {
+        queue.add_now(key);
     }
 }
 

@@ -1,6 +1,6 @@
 //! From SecureBuckets and DecryptGrants to what a role should be. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -9,6 +9,7 @@ use super::state::RoleKey;
 use crate::api::condition::{is_true, types};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::desired::entry_prefixes;
+use crate::bucket::lockdown::level;
 use crate::domain::arn::issuer_host_path;
 use crate::domain::identity;
 use crate::domain::installation::Installation;
@@ -16,7 +17,7 @@ use crate::domain::policy::{Document, Statement};
 use crate::domain::prefix::Prefixes;
 use crate::domain::tags::{self, Tags};
 use crate::domain::time::parse_instant;
-use crate::grant::terms::genuine;
+use crate::grant::terms::{Target, genuine, target};
 
 /// What a role should be, apart from its document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Sources<'a> {
     pub buckets: Vec<&'a SecureBucket>,
     /// DecryptGrants of the role's own namespace.
     pub grants: Vec<&'a DecryptGrant>,
+    /// SecureBuckets, by namespace and name, on which no grant may live: they are locked down.
+    pub shut: BTreeSet<Target>,
     /// Uid of the ServiceAccount, if it exists.
     pub service_account_uid: Option<String>,
     /// Uid of the namespace, if it exists.
@@ -82,7 +85,11 @@ pub fn inputs(key: &RoleKey, sources: &Sources<'_>, install: &Installation, now:
     let mut held = Vec::new();
     for grant in sources.grants.iter().filter(|g| g.spec.subject.service_account_ref.name == key.service_account) {
         match open_grant(grant, install, now) {
-            Some((input, uid)) if sources.service_account_uid.as_ref() == Some(&uid) => grants.push(input),
+            Some((input, uid))
+                if sources.service_account_uid.as_ref() == Some(&uid) && !sources.shut.contains(&target(grant)) =>
+            {
+                grants.push(input);
+            }
             _ => held.extend(held_deny(grant, now)),
         }
     }
@@ -113,7 +120,7 @@ fn duty(bucket: &SecureBucket, key: &RoleKey, sources: &Sources<'_>, install: &I
         return None;
     }
     let prefixes = entry_prefixes(entry).ok()?;
-    Some(DutyInput { bucket: reference, duty: entry.duty, prefixes, established: false })
+    Some(DutyInput { bucket: reference, duty: entry.duty, prefixes, lock: level(bucket), established: false })
 }
 
 /// The bucket as a role sees it, once it has been read back complete.

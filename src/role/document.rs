@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::api::lockdown::LockdownLevel;
 use crate::api::secure_bucket::Duty;
 use crate::domain::policy::{Document, Effect, Set, Statement};
 use crate::domain::prefix::Prefixes;
@@ -41,6 +42,8 @@ pub struct DutyInput {
     pub duty: Duty,
     /// Under which prefixes; `None` for an Auditor.
     pub prefixes: Option<Prefixes>,
+    /// The bucket's lockdown: what reads is left out (`Reads`), or everything is.
+    pub lock: Option<LockdownLevel>,
     /// True if the role's document has it already: such a duty is not the one that is left out for lack of room.
     pub established: bool,
 }
@@ -96,7 +99,10 @@ pub struct Built {
 /// Builds the document. What is in force already is never left out; what is new enters only where there is room for it.
 pub fn build(inputs: &Inputs) -> Built {
     let fits = |duties: &[&DutyInput], grants: &[&GrantInput]| {
-        let size = sealed(&Document::new(statements(duties, grants, &inputs.held)).certified()).render().len();
+        // Duties that a lockdown holds back keep their room, so that lifting finds it.
+        let whole: Vec<DutyInput> = duties.iter().map(|d| DutyInput { lock: None, ..(*d).clone() }).collect();
+        let duties: Vec<&DutyInput> = whole.iter().collect();
+        let size = sealed(&Document::new(statements(&duties, grants, &inputs.held)).certified()).render().len();
         size <= MAX_CHARACTERS - HEAD_ROOM
     };
     let mut left_out = BTreeSet::new();
@@ -175,7 +181,8 @@ fn statements(duties: &[&DutyInput], grants: &[&GrantInput], held: &[HeldDeny]) 
     }
     for ((identity, bucket_arn), end) in ends {
         // A Processor reads by its duty; the Deny would stop it. It holds no grant there (separation of duties).
-        let processes = duties.iter().any(|d| d.duty == Duty::Processor && d.bucket.identity == identity);
+        let reads = |d: &&&DutyInput| d.duty == Duty::Processor && d.lock.is_none();
+        let processes = duties.iter().filter(reads).any(|d| d.bucket.identity == identity);
         if !processes {
             all.push(end_deny(identity, bucket_arn, end));
         }
@@ -210,11 +217,14 @@ fn end_deny(identity: &str, bucket_arn: &str, from: Timestamp) -> Statement {
 const END: &str = "End";
 
 fn duty_statements(input: &DutyInput) -> Vec<Statement> {
-    let DutyInput { bucket, duty, prefixes, established: _ } = input;
+    let DutyInput { bucket, duty, prefixes, lock, established: _ } = input;
+    if *lock == Some(LockdownLevel::All) {
+        return Vec::new();
+    }
     let id = &bucket.identity;
     let whole = [bucket.bucket_arn.clone()];
     let (Some(prefixes), Duty::Producer | Duty::Processor) = (prefixes, duty) else {
-        return auditor_statements(bucket);
+        return auditor_statements(bucket, lock.is_some());
     };
     let write = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
     let objects = prefixes.object_arns(&bucket.bucket_arn);
@@ -225,7 +235,8 @@ fn duty_statements(input: &DutyInput) -> Vec<Statement> {
             [bucket.via_s3.clone()],
         )
     };
-    if *duty == Duty::Producer {
+    // Under a lockdown of reads a Processor writes on, as a Producer does.
+    if *duty == Duty::Producer || lock.is_some() {
         return vec![
             Statement::allow(format!("Write{id}")).actions(write).resources(objects),
             key(format!("WriteKey{id}")),
@@ -272,17 +283,19 @@ pub const AUDIT_OBJECT: [&str; 3] = ["s3:GetObjectTagging", "s3:GetObjectRetenti
 /// Key reads that an Auditor has.
 pub const AUDIT_KEY: [&str; 4] = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants", "kms:GetKeyRotationStatus"];
 
-fn auditor_statements(bucket: &BucketRef) -> Vec<Statement> {
+/// Under a lockdown an Auditor goes on seeing configuration, and neither names nor anything about objects.
+fn auditor_statements(bucket: &BucketRef, locked: bool) -> Vec<Statement> {
     let id = &bucket.identity;
-    vec![
-        Statement::allow(format!("Audit{id}"))
-            .actions(AUDIT_BUCKET.into_iter().chain(["s3:ListBucketVersions"]))
-            .resources([bucket.bucket_arn.clone()]),
-        Statement::allow(format!("AuditObjects{id}"))
-            .actions(AUDIT_OBJECT)
-            .resources([format!("{}/*", bucket.bucket_arn)]),
-        Statement::allow(format!("AuditKey{id}")).actions(AUDIT_KEY).resources([bucket.key_arn.clone()]),
-    ]
+    let names = ["s3:ListBucket", "s3:ListBucketVersions"];
+    let configuration = AUDIT_BUCKET.into_iter().filter(|action| !names.contains(action));
+    let audit = configuration.chain(names.into_iter().filter(|_| !locked));
+    let objects = Statement::allow(format!("AuditObjects{id}"))
+        .actions(AUDIT_OBJECT)
+        .resources([format!("{}/*", bucket.bucket_arn)]);
+    let mut all = vec![Statement::allow(format!("Audit{id}")).actions(audit).resources([bucket.bucket_arn.clone()])];
+    all.extend((!locked).then_some(objects));
+    all.push(Statement::allow(format!("AuditKey{id}")).actions(AUDIT_KEY).resources([bucket.key_arn.clone()]));
+    all
 }
 
 /// The Denies of ended grants that a document holds: identity, bucket ARN and date. With a DecryptGrant gone from the cluster they are what

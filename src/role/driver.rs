@@ -1,29 +1,25 @@
 //! One pass over a workload role. The only code that writes roles: whoever wants a role to change adds its key to the queue.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::ListParams;
-use kube::core::DeserializeGuard;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::desired::{DesiredRole, Sources, desired_role, inputs, with_held};
-use super::document::{Built, Inputs, POLICY_NAME, build, held_denies};
+use super::desired::{DesiredRole, desired_role, with_held};
+use super::document::{Built, DutyInput, Inputs, POLICY_NAME, build, held_denies};
 use super::evidence::Evidence;
 use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
 use super::plan::{Action, Plan, plan};
+use super::sources::{Objects, cached, holders, listed};
 use super::state::{Problem, RoleKey, RoleState};
-use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::time::after;
 use crate::grant::deadline::removal_due;
 use crate::k8s::events::Reason;
-use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::backoff::Class;
 use crate::reconcile::context::{Context, ObjectKey, failed, lock};
 use crate::reconcile::outcome::{PassError, explain, meaning};
@@ -34,26 +30,6 @@ const ROUNDS: usize = 3;
 
 /// When to look again at a Deny that something still holds.
 const RELOOK: SignedDuration = SignedDuration::from_secs(15);
-
-/// Objects of the role's namespace.
-struct Objects {
-    buckets: Vec<Arc<SecureBucket>>,
-    grants: Vec<Arc<DecryptGrant>>,
-    service_account_uid: Option<String>,
-    namespace_uid: Option<String>,
-}
-
-impl Objects {
-    fn inputs(&self, key: &RoleKey, ctx: &Context, now: Timestamp) -> Inputs {
-        let sources = Sources {
-            buckets: self.buckets.iter().map(AsRef::as_ref).collect(),
-            grants: self.grants.iter().map(AsRef::as_ref).collect(),
-            service_account_uid: self.service_account_uid.clone(),
-            namespace_uid: self.namespace_uid.clone(),
-        };
-        inputs(key, &sources, &ctx.install, now)
-    }
-}
 
 /// Runs one pass and says when the next is due.
 pub async fn reconcile(ctx: &Context, key: RoleKey) -> Next {
@@ -98,7 +74,8 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     }
     let mut fresh = false;
     // While something that ended is still to be proved gone, the pass has the share of AWS's rates that is kept for that.
-    let ending = !objects.inputs(key, ctx, ctx.clock.aws_now()).held.is_empty();
+    let mine = objects.inputs(key, ctx, ctx.clock.aws_now());
+    let ending = !mine.held.is_empty() || mine.duties.iter().any(|d| d.lock.is_some());
     let aws = if ending { ctx.aws.narrowing() } else { ctx.aws.clone() };
     let mut done: Option<(Seen<ObservedRole>, Vec<Action>)> = None;
     for round in 0.. {
@@ -109,8 +86,14 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         };
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if drawn.plan.widens && !fresh {
-            // Caches may be behind: what gives access is computed from what the API server says now.
-            objects = listed(ctx, key).await?;
+            // Caches may be behind: what gives access is computed from what the API server says now. What takes it away waits for nobody.
+            objects = match listed(ctx, key).await {
+                Ok(objects) => objects,
+                Err(error) => {
+                    narrow(ctx, &desired, drawn.plan, key, &objects, &observed).await?;
+                    return Err(error);
+                }
+            };
             fresh = true;
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
@@ -135,6 +118,19 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     Err(PassError::Conflict)
 }
 
+/// Carries out what takes access away, and no more. A role that is not there has nothing to lose.
+async fn narrow(
+    ctx: &Context,
+    desired: &DesiredRole,
+    mut plan: Plan,
+    key: &RoleKey,
+    objects: &Objects,
+    observed: &Seen<ObservedRole>,
+) -> Result<(), PassError> {
+    plan.actions.truncate(if observed.is_absent() { 0 } else { plan.widening });
+    execute(ctx, desired, &plan, key, objects).await
+}
+
 /// What objects and observation come to.
 struct Drawn {
     inputs: Inputs,
@@ -156,7 +152,10 @@ async fn draw(
     let document = observed.value().and_then(|r| r.document.value());
     let inputs = with_held(objects.inputs(key, ctx, now), document, &|identity| released.contains(identity), now);
     let built = build(&inputs);
-    let plan = plan(desired, &built.statements, !built.statements.is_empty(), observed, obey);
+    // A role whose duties a lockdown holds back stays: made anew, it would be another principal to KMS.
+    let held_back = !observed.is_absent() && inputs.duties.iter().any(|d| d.lock.is_some());
+    let needed = !built.statements.is_empty() || held_back;
+    let plan = plan(desired, &built.statements, needed, observed, obey && !objects.locked(key));
     Drawn { inputs, built, plan, wake }
 }
 
@@ -166,33 +165,6 @@ fn quiet(ctx: &Context, key: &RoleKey, objects: &Objects) -> Option<Duration> {
     let same = inputs == objects.inputs(key, ctx, ctx.clock.aws_now());
     let left = until.saturating_duration_since(Instant::now());
     (same && !left.is_zero()).then_some(left)
-}
-
-async fn cached(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
-    Ok(Objects {
-        buckets: ctx.caches.buckets.list_in(&key.namespace),
-        grants: ctx.caches.grants.list_in(&key.namespace),
-        service_account_uid: ctx.service_account_uid(&key.namespace, &key.service_account),
-        namespace_uid: ctx.namespace_uid(&key.namespace).await?,
-    })
-}
-
-async fn listed(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
-    // Guarded: an object that cannot be decoded gives nothing, and must not stop the others.
-    let buckets: Api<DeserializeGuard<SecureBucket>> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let grants: Api<DeserializeGuard<DecryptGrant>> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let all = ListParams::default();
-    let (buckets, grants, service_account_uid) = tokio::join!(
-        within(REQUEST_TIMEOUT, buckets.list(&all)),
-        within(REQUEST_TIMEOUT, grants.list(&all)),
-        ctx.fresh_service_account_uid(&key.namespace, &key.service_account),
-    );
-    Ok(Objects {
-        buckets: buckets?.items.into_iter().filter_map(|b| b.0.ok()).map(Arc::new).collect(),
-        grants: grants?.items.into_iter().filter_map(|g| g.0.ok()).map(Arc::new).collect(),
-        service_account_uid: service_account_uid?,
-        namespace_uid: ctx.namespace_uid(&key.namespace).await?,
-    })
 }
 
 /// Which held Denies may leave, and when to look again at the others.
@@ -279,11 +251,6 @@ async fn one(iam: &Iam, desired: &DesiredRole, action: &Action) -> Result<(), Aw
     }
 }
 
-/// SecureBuckets whose owners should hear of the role: those that give it a duty.
-fn holders<'a>(key: &'a RoleKey, objects: &'a Objects) -> impl Iterator<Item = &'a Arc<SecureBucket>> {
-    objects.buckets.iter().filter(|b| b.spec.access.iter().any(|a| a.service_account_ref.name == key.service_account))
-}
-
 fn note_drift(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
     for difference in &plan.drift {
         ctx.metrics.drift_detected("role");
@@ -368,21 +335,21 @@ fn state(
     let document = observed.value().and_then(|r| r.document.value()).cloned();
     let same = before.document.is_some() && before.document == document;
     let in_force = problem.is_none() && drawn.plan.actions.is_empty();
+    let placed = |d: &&DutyInput| in_force && !drawn.built.left_out.contains(&d.bucket.identity);
+    let (held_back, duties): (Vec<_>, Vec<_>) =
+        drawn.inputs.duties.iter().filter(placed).partition(|d| d.lock.is_some());
+    let identity = |d: &DutyInput| d.bucket.identity.clone();
     RoleState {
         role_id: head.map(|h| h.role_id.clone()),
         created: head.map(|h| h.created),
         document_since: if same { before.document_since } else { document.as_ref().map(|_| ctx.clock.aws_now()) },
         document,
-        duties: if in_force {
-            drawn
-                .inputs
-                .duties
-                .iter()
-                .map(|d| d.bucket.identity.clone())
-                .filter(|i| !drawn.built.left_out.contains(i))
-                .collect()
+        duties: duties.into_iter().map(identity).collect(),
+        // Not known to be given back until that was read back.
+        locked: if in_force {
+            held_back.into_iter().filter_map(|d| Some((identity(d), d.lock?))).collect()
         } else {
-            BTreeSet::new()
+            before.locked
         },
         left_out: drawn.built.left_out.clone(),
         problem,

@@ -10,4 +10,6 @@ pub mod evidence;
 pub mod observe;
 pub mod observed;
 pub mod plan;
+#[cfg(feature = "operator")]
+mod sources;
 pub mod state;

@@ -245,9 +245,12 @@ fn plan_trust(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey:
     Stages { first: staged.first.filter(|d| !d.statements.is_empty()), ..staged }
 }
 
-/// The document without the Allows that the observed one does not have.
+/// The document without the Allows that the observed one does not have. A standing Allow that takes the place of a wider one is not new.
 fn without_new(target: &Document, seen: Option<&Document>) -> Vec<Statement> {
-    let has = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s)));
+    let goes = |o: &Statement| !target.statements.iter().any(|t| t.same_as(o));
+    let dated = |s: &Statement| s.condition("DateLessThan", "aws:CurrentTime").is_some();
+    let replaces = |s: &Statement, o: &Statement| !dated(s) && goes(o) && s.gives_no_more_than(o);
+    let has = |s: &Statement| seen.is_some_and(|d| d.statements.iter().any(|o| o.same_as(s) || replaces(s, o)));
     target.statements.iter().filter(|s| s.effect == Effect::Deny || has(s)).cloned().collect()
 }
 

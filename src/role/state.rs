@@ -1,10 +1,11 @@
 //! What the writer of a role tells the slices that depend on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::api::lockdown::LockdownLevel;
 use crate::domain::policy::Document;
 
 /// A workload role, by the ServiceAccount that it belongs to.
@@ -35,6 +36,8 @@ pub struct RoleState {
     pub document_since: Option<Timestamp>,
     /// Identities of the buckets on which a duty is in force.
     pub duties: BTreeSet<String>,
+    /// Identities of the buckets on which a lockdown holds a duty back, and how far.
+    pub locked: BTreeMap<String, LockdownLevel>,
     /// Uids of grants that found no room in the document.
     pub left_out: BTreeSet<String>,
     /// What keeps the role from being as it should.

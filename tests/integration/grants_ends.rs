@@ -103,6 +103,26 @@ async fn its_role_is_deleted_by_hand() {
 }
 
 #[tokio::test]
+async fn its_key_is_disabled_by_hand() {
+    let (scene, reports) = reading_in(Scene::watched("keyoff").await).await;
+    let Scene { world, ids, operator, .. } = &scene;
+    let kms = world.root().kms;
+    kms.disable_key().key_id(&ids.key).send().await.unwrap();
+    over(world, "Revoked", "key was disabled").await;
+    assert_eq!(world.kms_grants(&ids.key).await, []);
+    let seen = world.bucket_reason("data", "KeyDisabled").await;
+    assert_eq!(seen.status.unwrap().key_state.as_deref(), Some("Disabled"));
+    // On a key that is not enabled nothing is issued; when it is again, the grant that is over stays so.
+    world.ask("again", "data", "reports", "in/", "1h").await;
+    world.grant_state("again", "WaitingForBucket").await;
+    kms.enable_key().key_id(&ids.key).send().await.unwrap();
+    world.grant_active("again").await;
+    reports.get(&ids.bucket, "in/x").await.allowed();
+    assert_eq!(operator.journal().count("CreateGrant"), 2);
+    assert_eq!(world.bucket_ready("data").await.status.unwrap().key_state.as_deref(), Some("Enabled"));
+}
+
+#[tokio::test]
 async fn the_owner_withdraws_consent_or_gives_a_duty() {
     let (scene, reports) = reading("duty").await;
     let Scene { world, ids, .. } = &scene;

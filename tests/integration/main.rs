@@ -29,6 +29,8 @@ mod grants_life;
 mod grants_overlap;
 mod grants_refused;
 mod lease;
+mod lockdown;
+mod lockdown_lift;
 mod quiet;
 mod refusals;
 mod release;

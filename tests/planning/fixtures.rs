@@ -11,7 +11,7 @@ use securebucket::bucket::observed::{
     Encryption, KeyState, Observed, ObservedBucket, ObservedKey, PublicAccessBlock, abort_rule,
 };
 use securebucket::bucket::plan::Situation;
-use securebucket::bucket::policies::{bucket_policy, key_policy};
+use securebucket::bucket::policies::key_policy;
 use securebucket::domain::arn::Place;
 use securebucket::domain::installation::{Installation, Timing};
 use securebucket::domain::policy::Document;
@@ -80,7 +80,7 @@ pub fn declared_key_policy(desired: &Desired) -> Document {
 }
 
 pub fn declared_bucket_policy(desired: &Desired, key: &str) -> Document {
-    Document::new(bucket_policy(&install(), &desired.names.bucket_arn(), key, &desired.duties)).certified()
+    Document::new(desired.bucket_policy(&install(), key)).certified()
 }
 
 /// The key as declared.

@@ -2,10 +2,12 @@
 
 use jiff::SignedDuration;
 use securebucket::api::condition::{Set, types};
+use securebucket::api::lockdown::LockdownSpec;
 use securebucket::api::secure_bucket::Duty;
 use securebucket::api::types::{DurationText, PrefixText};
 use securebucket::aws::calls::Call;
 use securebucket::aws::error::{AwsErrorKind, Seen};
+use securebucket::bucket::lockdown::latched;
 use securebucket::domain::policy::Effect;
 use securebucket::role::state::Problem;
 
@@ -151,6 +153,9 @@ fn reasons_to_end_before_the_window() {
             |k| k.bucket().metadata.deletion_timestamp = Some(deleted_at()),
             "end BucketGone",
         ),
+        ("the bucket is locked down", Held, lock_down, "end Denied"),
+        ("the bucket was locked down after it was approved", Approved, lock_down, "end Denied"),
+        ("the latch says so alone", Held, latch, "end Denied"),
         ("the bucket went after it was resolved", Resolved, |k| k.bucket = None, "end BucketGone"),
         (
             "consent went after it was resolved",
@@ -219,12 +224,30 @@ fn reasons_to_wait_in_the_window() {
             },
             "wait WaitingForBucket",
         ),
+        // Being made, for example: neither usable nor closed by anybody.
+        ("its key is not enabled", Named, |k| key_state(k, "Creating"), "wait WaitingForBucket"),
         ("the bucket cannot be read", Named, |k| k.bucket_unreadable = Some("spec"), "wait WaitingForBucket"),
         // Somebody's Deny may hold it back: said, and not called active.
         ("a Deny is kept on the role", Recorded, |k| k.role().restricted = vec!["a Deny".into()], "wait Restricted"),
         ("issued, and the bucket cannot be read", Recorded, |k| k.bucket_unreadable = Some("spec"), "settled"),
     ];
     check(rows);
+}
+
+pub fn lock_down(known: &mut Known) {
+    known.bucket().spec.lockdown = Some(LockdownSpec { reason: "leaked laptop".into(), level: None });
+}
+
+/// The field is gone, or the lifting is not read back yet.
+pub fn latch(known: &mut Known) {
+    lock_down(known);
+    let latch = latched(known.bucket(), "0a1b2c3d", seconds(0));
+    known.bucket().spec.lockdown = None;
+    known.bucket().status.as_mut().unwrap().lockdown = latch;
+}
+
+pub fn key_state(known: &mut Known, word: &str) {
+    known.bucket().status.as_mut().unwrap().key_state = Some(word.into());
 }
 
 fn drop_statements(known: &mut Known, sid: &str) {

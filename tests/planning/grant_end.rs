@@ -5,7 +5,7 @@ use securebucket::role::document::GrantInput;
 use securebucket::role::state::Problem;
 
 use crate::fixtures::deleted_at;
-use crate::grant_decide::{denied, timed_out};
+use crate::grant_decide::{denied, key_state, latch, lock_down, timed_out};
 use crate::grant_stages::Stage::{Activated, Ended, Named, Narrowed, Recorded, Revoked};
 use crate::grant_stages::{Known, Row, check};
 use crate::grants::seconds;
@@ -45,6 +45,32 @@ fn reasons_to_end_in_the_window() {
             Recorded,
             |k| k.bucket().spec.grants.as_mut().unwrap().allowed_namespaces.clear(),
             "end Revoked",
+        ),
+        ("the bucket is locked down", Recorded, lock_down, "end LockedDown"),
+        ("the latch says so alone", Recorded, latch, "end LockedDown"),
+        ("locked down before it was issued", Named, lock_down, "end LockedDown"),
+        ("the key was disabled", Recorded, |k| key_state(k, "Disabled"), "end Revoked"),
+        ("the key is to be deleted", Recorded, |k| key_state(k, "PendingDeletion"), "end Revoked"),
+        ("the key cannot be reached by KMS", Activated, |k| key_state(k, "Unavailable"), "end Revoked"),
+        ("the key is enabled", Recorded, |k| key_state(k, "Enabled"), "settled"),
+        // A lockdown disables the key too: the grant ends for the lockdown.
+        (
+            "locked down, and the key disabled",
+            Recorded,
+            |k| {
+                lock_down(k);
+                key_state(k, "Disabled");
+            },
+            "end LockedDown",
+        ),
+        (
+            "disabled as last seen, but the bucket cannot be read now",
+            Recorded,
+            |k| {
+                key_state(k, "Disabled");
+                k.bucket_unreadable = Some("spec");
+            },
+            "settled",
         ),
         ("the ServiceAccount is gone", Recorded, |k| k.account = None, "end Revoked"),
         ("the ServiceAccount was replaced", Recorded, |k| k.account = Some("sa-uid-2"), "end Revoked"),

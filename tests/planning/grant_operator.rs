@@ -5,9 +5,11 @@ use securebucket::api::GRANT_FINALIZER;
 use securebucket::api::condition::{Set, types, update};
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use securebucket::aws::error::Seen;
+use securebucket::bucket::lockdown::refuses_grants;
 use securebucket::domain::time::{after, format_instant};
 use securebucket::grant::decide::{Facts, Step, decide};
 use securebucket::grant::status::settle;
+use securebucket::grant::terms::Target;
 use securebucket::role::desired::{Sources, desired_role, inputs, open_grant, with_held};
 use securebucket::role::document::{Inputs, build, held_denies};
 use securebucket::role::observed::{ObservedRole, RoleHead};
@@ -24,6 +26,11 @@ use crate::role_model::{Role, role_key};
 struct Broken;
 
 type Result<T> = std::result::Result<T, Broken>;
+
+/// The SecureBucket of these worlds.
+fn data_calls() -> Target {
+    Target { namespace: "data".into(), name: "calls".into() }
+}
 
 impl World {
     /// One write of the operator: `Ok(true)` if it takes effect and the pass goes on.
@@ -214,6 +221,7 @@ impl World {
         let sources = Sources {
             buckets: Vec::new(),
             grants: self.grants.values().collect(),
+            shut: self.bucket.iter().filter(|b| refuses_grants(b)).map(|_| data_calls()).collect(),
             service_account_uid: self.account.clone(),
             namespace_uid: Some("ns".into()),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus};
+use securebucket::api::lockdown::LockdownSpec;
 use securebucket::api::secure_bucket::SecureBucket;
 use securebucket::aws::error::Seen;
 use securebucket::domain::drift::KEPT;
@@ -48,6 +49,12 @@ pub enum Event {
     Strip(usize),
     BucketDeleting,
     BucketGone,
+    /// The owner locks the bucket down.
+    LockDown,
+    /// The lifting of a lockdown has been read back.
+    Lifted,
+    /// Somebody disables the key, or enables it again, and the bucket's pass has seen it.
+    KeyState(&'static str),
     Withdraw,
     ReplaceAccount,
     RemoveAccount,
@@ -281,6 +288,20 @@ impl World {
                 }
             }
             Event::BucketGone => self.bucket = None,
+            Event::LockDown => {
+                let order = LockdownSpec { reason: "leaked laptop".into(), level: None };
+                self.change_bucket(|b| b.spec.lockdown = Some(order));
+            }
+            // As the bucket's pass has it: not before every grant on the bucket is proved removed.
+            Event::Lifted => {
+                let over = |g: &DecryptGrant| g.status.as_ref().is_some_and(|s| s.removal.is_some());
+                if self.grants.values().all(over) {
+                    self.change_bucket(|b| b.spec.lockdown = None);
+                }
+            }
+            Event::KeyState(word) => {
+                self.change_bucket(|b| b.status.as_mut().unwrap().key_state = Some((*word).into()));
+            }
             Event::Withdraw => {
                 if let Some(grants) = self.bucket.as_mut().and_then(|b| b.spec.grants.as_mut()) {
                     grants.allowed_namespaces.clear();
@@ -312,6 +333,12 @@ impl World {
             Event::Restart => self.forget(),
             Event::Strike(fault) => self.strike = Some(*fault),
             Event::GrantPass(_) | Event::RolePass => {}
+        }
+    }
+
+    fn change_bucket(&mut self, change: impl FnOnce(&mut SecureBucket)) {
+        if let Some(bucket) = &mut self.bucket {
+            change(bucket);
         }
     }
 

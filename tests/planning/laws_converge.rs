@@ -69,7 +69,7 @@ fn satisfied(world: &World) -> bool {
 }
 
 /// What is in AWS at the end, whatever the ways there.
-fn end(aws: &Aws) -> Aws {
+pub fn end(aws: &Aws) -> Aws {
     let mut end = Aws { writes: Vec::new(), now: 0, used: BTreeSet::new(), ..aws.clone() };
     for key in end.keys.values_mut() {
         // An attempt that was announced again after a crash has another id and another time.
@@ -79,7 +79,7 @@ fn end(aws: &Aws) -> Aws {
     end
 }
 
-fn words(plan: &Plan) -> Vec<String> {
+pub fn words(plan: &Plan) -> Vec<String> {
     plan.actions.iter().map(ToString::to_string).collect()
 }
 
@@ -166,7 +166,7 @@ proptest! {
 }
 
 /// Every action of a pass, by round and position.
-fn points(world: &World) -> Vec<(usize, usize)> {
+pub fn points(world: &World) -> Vec<(usize, usize)> {
     let mut points = Vec::new();
     world.clone().pass_with(|round, at, _| {
         points.push((round, at));
@@ -175,7 +175,7 @@ fn points(world: &World) -> Vec<(usize, usize)> {
     points
 }
 
-fn status_at_the_end(world: &World) -> serde_json::Value {
+pub fn status_at_the_end(world: &World) -> serde_json::Value {
     let mut status = world.status();
     status.provisioned_at = status.provisioned_at.map(|_| "once".into());
     without_times(&status)

@@ -25,7 +25,7 @@ fn ordinary() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         16 => ordinary(),
         2 => (0..4usize).prop_map(Event::Delete),
@@ -35,13 +35,13 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::BlindRole),
         1 => any::<bool>().prop_map(Event::BlindKms),
         1 => prop::sample::select(vec![
-            Event::BucketDeleting, Event::BucketGone, Event::Withdraw, Event::ReplaceAccount, Event::RemoveAccount, Event::LoseRole,
+            Event::BucketDeleting, Event::BucketGone, Event::Withdraw, Event::LockDown, Event::Lifted, Event::KeyState("Disabled"), Event::KeyState("Enabled"), Event::ReplaceAccount, Event::RemoveAccount, Event::LoseRole,
             Event::ReplaceRole,
         ]),
     ]
 }
 
-fn play(world: &mut World, events: &[Event]) {
+pub fn play(world: &mut World, events: &[Event]) {
     for event in events {
         match event {
             Event::GrantPass(n) => {
@@ -59,7 +59,7 @@ fn play(world: &mut World, events: &[Event]) {
 }
 
 /// Every pass as often as the queues would run it, without further faults.
-fn rest(world: &mut World, seconds: i64) {
+pub fn rest(world: &mut World, seconds: i64) {
     let until = world.now + seconds;
     while world.now < until {
         for _ in 0..4 {

@@ -32,7 +32,7 @@ fn waits(plan: &Plan, world: &RoleWorld) -> bool {
 fn satisfied(world: &RoleWorld) -> bool {
     let (wanted, desired) = (world.wanted(), world.desired());
     let Some(role) = &world.role else { return wanted.statements.is_empty() };
-    let parting = wanted.statements.is_empty();
+    let parting = !world.needed();
     let only_denies = |d: &Document| d.statements.iter().all(|s| s.effect == Effect::Deny);
     let kept = role.document.as_ref().is_some_and(|d| d.statements.iter().any(|s| s.sid.starts_with("Kept")));
     let responder = kept || !role.foreign.is_empty() || role.trust.statements.len() > 1;
@@ -45,7 +45,7 @@ fn satisfied(world: &RoleWorld) -> bool {
         // Who asks for the declared state asks for it without what others have put there.
         && !(world.obey && responder)
         // Without a reason to be, it goes, unless somebody has put a Deny on it.
-        && (!wanted.statements.is_empty() || responder)
+        && (world.needed() || responder)
 }
 
 proptest! {

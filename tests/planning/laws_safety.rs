@@ -17,7 +17,7 @@ use crate::model::{Aws, Bucket, Key, Target};
 use crate::operator::{Fault, World, makes};
 
 /// What a bucket and a key that are as declared let people do.
-fn declared(world: &World) -> Access {
+pub fn declared(world: &World) -> Access {
     let desired = world.desired();
     let arn = key_arn(0);
     let key = Key {
@@ -48,7 +48,7 @@ fn declared(world: &World) -> Access {
 
 /// What can be done after each step of the plan; the first entry is from before it. A bucket that the plan makes is empty: it counts from
 /// the end on.
-fn steps(world: &World, plan: &Plan) -> Vec<Access> {
+pub fn steps(world: &World, plan: &Plan) -> Vec<Access> {
     let desired = world.desired();
     let mut all = vec![access(&world.aws, &desired)];
     for until in 0..plan.actions.len() {
@@ -71,7 +71,7 @@ fn words(plan: &Plan) -> Vec<String> {
     plan.actions.iter().map(ToString::to_string).collect()
 }
 
-fn listing(plan: &Plan, steps: &[Access]) -> String {
+pub fn listing(plan: &Plan, steps: &[Access]) -> String {
     let mut text = String::from("\n");
     for (action, pair) in words(plan).iter().zip(steps.windows(2)) {
         let more: Vec<&String> = pair[1].difference(&pair[0]).collect();
@@ -82,13 +82,13 @@ fn listing(plan: &Plan, steps: &[Access]) -> String {
 }
 
 /// True if the document, certified or not, refuses it to somebody whom IAM lets do everything.
-fn denies_of_others(document: Option<&Document>, declared: &Document) -> Vec<Statement> {
+pub fn denies_of_others(document: Option<&Document>, declared: &Document) -> Vec<Statement> {
     let Some(document) = document.filter(|d| !d.is_certified()) else { return Vec::new() };
     let foreign = |s: &&Statement| s.effect == Effect::Deny && !declared.statements.iter().any(|d| s.implied_by(d));
     document.statements.iter().filter(foreign).cloned().collect()
 }
 
-fn still_there(denies: &[Statement], document: Option<&Document>) -> bool {
+pub fn still_there(denies: &[Statement], document: Option<&Document>) -> bool {
     denies.iter().all(|d| document.is_some_and(|after| after.statements.iter().any(|s| d.implied_by(s))))
 }
 

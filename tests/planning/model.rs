@@ -208,6 +208,7 @@ impl Aws {
         match action {
             Action::CancelKeyDeletion if key.state == KeyState::PendingDeletion => key.state = KeyState::Disabled,
             Action::CancelKeyDeletion => return Err(AwsErrorKind::KeyState),
+            Action::DisableKey => key.state = KeyState::Disabled,
             Action::EnableKey => key.state = KeyState::Enabled,
             Action::PutKeyPolicy { policy } => key.policy = policy.clone(),
             Action::EnableRotation { .. } if key.state != KeyState::Enabled => return Err(AwsErrorKind::KeyState),

@@ -8,7 +8,8 @@ use securebucket::api::secure_bucket::{KeyAttempt, SecureBucket, SecureBucketSta
 use securebucket::aws::error::AwsError;
 use securebucket::bucket::action::{Action, Facet};
 use securebucket::bucket::desired::Desired;
-use securebucket::bucket::observed::Observed;
+use securebucket::bucket::lockdown::{Looks, found, latched, turn};
+use securebucket::bucket::observed::{KeyState, Observed};
 use securebucket::bucket::plan::{Plan, Situation, plan};
 use securebucket::bucket::status::{Pass, summarise};
 use securebucket::domain::policy::Document;
@@ -126,6 +127,7 @@ impl World {
             spec_changed: status.observed_generation != self.object.metadata.generation,
             releasing: self.object.metadata.deletion_timestamp.is_some(),
             obey: self.obey,
+            key_disabled: status.lockdown.is_some_and(|l| l.key_disabled == Some(true)),
         }
     }
 
@@ -151,6 +153,9 @@ impl World {
             let fault = fault(index, action);
             if fault == Fault::Dies {
                 return (failures, Stop::Died);
+            }
+            if *action == Action::DisableKey {
+                self.note_key_disabled();
             }
             if matches!(action, Action::AnnounceKey | Action::RecordKey { .. }) {
                 // A status that cannot be written, or whose answer is lost, ends the pass.
@@ -197,6 +202,32 @@ impl World {
         status.bucket_name = Some(names.bucket.clone());
     }
 
+    /// A latch that status has lost and AWS still has.
+    fn restore(&mut self, plan: &Plan) -> bool {
+        let observed = self.observe();
+        let policy = observed.bucket.value().and_then(|b| b.policy.value()).filter(|_| plan.owns_bucket);
+        let arn = self.desired().names.bucket_arn();
+        let latch = policy.and_then(|p| found(&self.object, p, &arn, self.now()));
+        let lost = latch.is_some();
+        if lost {
+            self.object.status.get_or_insert_default().lockdown = latch;
+        }
+        lost
+    }
+
+    /// In status before the call.
+    fn note_key_disabled(&mut self) {
+        let latch = self.object.status.as_mut().and_then(|s| s.lockdown.as_mut());
+        latch.unwrap().key_disabled = Some(true);
+    }
+
+    /// What lifting depends on; there are no grants and no roles here.
+    fn looks(&self, plan: &Plan, failures: &[(Facet, AwsError)]) -> Looks<'static> {
+        let clean = plan.in_sync() && failures.is_empty() && self.object.metadata.deletion_timestamp.is_none();
+        let key_enabled = plan.key_state == Some(KeyState::Enabled);
+        Looks { clean, withheld: plan.withheld, key_enabled, waits: None }
+    }
+
     fn record(&mut self, arn: String) {
         let status = self.object.status.get_or_insert_default();
         status.key_arn = Some(arn);
@@ -211,8 +242,15 @@ impl World {
     /// One pass; `None` if the operator died in it. The fault is asked for by round and position.
     pub fn pass_with(&mut self, mut fault: impl FnMut(usize, usize, &Action) -> Fault) -> Option<Ended> {
         let mut failures = Vec::new();
+        // Before anything else.
+        if let Some(latch) = latched(&self.object, "0a1b2c3d", self.now()) {
+            self.object.status.get_or_insert_default().lockdown = Some(latch);
+        }
         for round in 0.. {
-            let plan = self.plan();
+            let mut plan = self.plan();
+            if self.restore(&plan) {
+                plan = self.plan();
+            }
             if plan.actions.is_empty() || !failures.is_empty() || round == 4 {
                 let wrote_status = self.summarise(&plan, &failures);
                 return Some(Ended { plan, rounds: round, wrote_status });
@@ -238,6 +276,7 @@ impl World {
             exists: plan.owns_bucket,
             releasing: None,
             obeyed: obeyed.then(|| "asked".into()),
+            lockdown: turn(&self.object, self.looks(plan, failures), self.now()),
         };
         let after = summarise(&self.object, &end, &install(), self.now());
         let changed = without_times(&self.status()) != without_times(&after);

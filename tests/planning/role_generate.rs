@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use securebucket::api::lockdown::LockdownLevel;
 use securebucket::api::secure_bucket::Duty;
 use securebucket::domain::policy::{Document, Statement};
 use securebucket::domain::prefix::Prefixes;
@@ -36,17 +37,18 @@ pub fn prefixes() -> impl Strategy<Value = Prefixes> {
 /// At most one duty per bucket; grants only where there is none.
 pub fn inputs() -> impl Strategy<Value = Inputs> {
     let duty = prop::sample::select(vec![None, None, Some(Duty::Producer), Some(Duty::Processor), Some(Duty::Auditor)]);
-    let duties = prop::collection::vec((duty, prefixes()), 2);
+    let lock = prop::sample::select(vec![None, None, None, Some(LockdownLevel::Reads), Some(LockdownLevel::All)]);
+    let duties = prop::collection::vec((duty, prefixes(), lock), 2);
     let grants = prop::collection::vec((0..2usize, prefixes(), 1..4i64, any::<bool>()), 0..4);
     let held = prop::collection::vec((0..2usize, -1..2i64), 0..2);
     (duties, grants, held).prop_map(|(duties, grants, held)| {
         let duties: Vec<DutyInput> = buckets()
             .into_iter()
             .zip(duties)
-            .filter_map(|(bucket, (duty, prefixes))| {
+            .filter_map(|(bucket, (duty, prefixes, lock))| {
                 let duty = duty?;
                 let prefixes = (duty != Duty::Auditor).then_some(prefixes);
-                Some(DutyInput { bucket, duty, prefixes, established: false })
+                Some(DutyInput { bucket, duty, prefixes, lock, established: false })
             })
             .collect();
         let grants = grants.into_iter().enumerate().map(|(n, (bucket, prefixes, hours, issued))| GrantInput {

@@ -128,9 +128,15 @@ impl RoleWorld {
         Document::new(build(&with_held(self.inputs.clone(), document, &released, self.now)).statements)
     }
 
+    /// True if the role has a reason to be: a statement, or a duty that a lockdown holds back.
+    pub fn needed(&self) -> bool {
+        let held_back = self.role.is_some() && self.inputs.duties.iter().any(|d| d.lock.is_some());
+        !self.wanted().statements.is_empty() || held_back
+    }
+
     pub fn plan(&self) -> Plan {
         let wanted = self.wanted().statements;
-        plan(&self.desired(), &wanted, !wanted.is_empty(), &self.observe(), self.obey)
+        plan(&self.desired(), &wanted, self.needed(), &self.observe(), self.obey)
     }
 
     fn apply(&mut self, action: &Action) -> Result<(), AwsErrorKind> {

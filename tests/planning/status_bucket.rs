@@ -6,6 +6,7 @@ use securebucket::aws::calls::Call;
 use securebucket::aws::error::{AwsError, AwsErrorKind};
 use securebucket::bucket::action::{Action, Facet};
 use securebucket::bucket::desired::{Desired, Invalid};
+use securebucket::bucket::lockdown::{Looks, turn};
 use securebucket::bucket::plan::{Blocked, Plan, Restriction};
 use securebucket::bucket::status::{Pass, first_visit, invalid, summarise};
 use securebucket::role::state::Problem;
@@ -73,6 +74,7 @@ impl End {
             exists: self.exists,
             releasing: self.releasing.clone(),
             obeyed: None,
+            lockdown: turn(&self.object, Looks::default(), seconds(at)),
         };
         self.object.status = Some(summarise(&self.object, &pass, &install(), seconds(at)));
         self.object

@@ -71,6 +71,7 @@ fn kstatus_and_the_word_of_every_rest() {
         ("handed back and removed", Removed, |_| {}, Kstatus::Current, "HandedBack", "False"),
         ("revoked and removed", Removed, |k| ended(k, EndReason::Revoked), Kstatus::Current, "Revoked", "False"),
         ("the bucket went", Removed, |k| ended(k, EndReason::BucketGone), Kstatus::Current, "BucketGone", "False"),
+        ("locked down", Removed, |k| ended(k, EndReason::LockedDown), Kstatus::Current, "LockedDown", "False"),
         ("denied", Removed, |k| ended(k, EndReason::Denied), Kstatus::Failed, "Denied", "False"),
         ("deleted", Removed, Known::delete, Kstatus::Terminating, "HandedBack", "False"),
     ];
@@ -145,7 +146,14 @@ fn transition_times() {
 
 #[test]
 fn every_reason_of_an_end_is_its_own_word() {
-    let all = [EndReason::Expired, EndReason::HandedBack, EndReason::Revoked, EndReason::BucketGone, EndReason::Denied];
+    let all = [
+        EndReason::Expired,
+        EndReason::HandedBack,
+        EndReason::Revoked,
+        EndReason::BucketGone,
+        EndReason::LockedDown,
+        EndReason::Denied,
+    ];
     for reason in all {
         assert_eq!(word(reason), format!("{reason:?}"));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use securebucket::api::lockdown::LockdownLevel;
 use securebucket::api::secure_bucket::Duty;
 use securebucket::aws::policies::boundary;
 use securebucket::domain::policy::{Document, Statement};
@@ -38,10 +39,13 @@ fn end() -> impl Strategy<Value = Timestamp> {
 /// At most one duty per bucket; grants only where there is none, as the controller has it; held Denies anywhere.
 fn inputs() -> impl Strategy<Value = Inputs> {
     let duty = prop::option::of(prop::sample::select(vec![Duty::Producer, Duty::Processor, Duty::Auditor]));
-    let duties = prop::collection::vec((duty, prefixes()), 3).prop_map(|duties| {
-        let input = |(bucket, (duty, prefixes)): (BucketRef, (Option<Duty>, Prefixes))| {
+    let lock = prop::sample::select(vec![None, None, None, Some(LockdownLevel::Reads), Some(LockdownLevel::All)]);
+    let duties = prop::collection::vec((duty, prefixes(), lock), 3).prop_map(|duties| {
+        type Pick = (Option<Duty>, Prefixes, Option<LockdownLevel>);
+        let input = |(bucket, (duty, prefixes, lock)): (BucketRef, Pick)| {
             let duty = duty?;
-            Some(DutyInput { bucket, duty, prefixes: (duty != Duty::Auditor).then_some(prefixes), established: true })
+            let prefixes = (duty != Duty::Auditor).then_some(prefixes);
+            Some(DutyInput { bucket, duty, prefixes, lock, established: true })
         };
         buckets().into_iter().zip(duties).filter_map(input).collect::<Vec<_>>()
     });
@@ -110,12 +114,18 @@ fn attached() -> Document {
     Document::new(vec![Statement::allow("Attached").actions(["s3:*"]).resources(["*"])])
 }
 
+/// A Processor reads, unless its bucket is locked down.
+fn processes(duty: &DutyInput) -> bool {
+    duty.duty == Duty::Processor && duty.lock.is_none()
+}
+
 /// The rule in one line: an open grant, or a Processor's duty.
 fn may_read(inputs: &Inputs, bucket: &BucketRef, key: &str, at: Timestamp) -> bool {
     inputs.grants.iter().any(|g| g.bucket == *bucket && at < g.expires_at && covers(&g.prefixes, key))
-        || inputs.duties.iter().any(|d| {
-            d.bucket == *bucket && d.duty == Duty::Processor && d.prefixes.as_ref().is_some_and(|p| covers(p, key))
-        })
+        || inputs
+            .duties
+            .iter()
+            .any(|d| d.bucket == *bucket && processes(d) && d.prefixes.as_ref().is_some_and(|p| covers(p, key)))
 }
 
 fn config() -> ProptestConfig {
@@ -135,7 +145,7 @@ proptest! {
                     prop_assert_eq!(reads(&[&document], bucket, key, at), expected, "{} {} {}", &bucket.bucket_arn, key, at);
                 }
                 for prefix in PREFIXES.iter().filter(|p| **p != "*") {
-                    let audits = inputs.duties.iter().any(|d| d.bucket == *bucket && d.duty == Duty::Auditor);
+                    let audits = inputs.duties.iter().any(|d| d.bucket == *bucket && d.duty == Duty::Auditor && d.lock.is_none());
                     let ended = held_denies(&document).iter().any(|h| h.identity == bucket.identity && at >= h.from);
                     let expected = may_read(&inputs, bucket, prefix, at) || audits && !ended;
                     prop_assert_eq!(lists(&[&document], bucket, prefix, at), expected, "list {} at {}", prefix, at);
@@ -148,12 +158,35 @@ proptest! {
     fn nothing_but_a_processor_reads_for_ever(inputs in inputs()) {
         let document = document(&inputs);
         for bucket in &buckets() {
-            let duty = inputs.duties.iter().find(|d| d.bucket == *bucket).map(|d| d.duty);
+            let duty = inputs.duties.iter().find(|d| d.bucket == *bucket && d.lock.is_none()).map(|d| d.duty);
             let reads_late = KEYS.iter().any(|key| reads(&[&document], bucket, key, hours(1_000_000)));
             prop_assert_eq!(reads_late, duty == Some(Duty::Processor) && KEYS.iter().any(|k| may_read(&inputs, bucket, k, hours(1_000_000))));
             let reads_ever = instants(&inputs).iter().any(|t| KEYS.iter().any(|k| reads(&[&document], bucket, k, *t)));
             prop_assert!(!(reads_ever && matches!(duty, Some(Duty::Producer | Duty::Auditor))));
         }
+    }
+
+    #[test]
+    fn a_lockdown_gives_nothing_and_its_lifting_gives_back_the_same(inputs in inputs(), which in any::<prop::sample::Index>(), all in any::<bool>()) {
+        prop_assume!(!inputs.duties.is_empty());
+        let n = which.index(inputs.duties.len());
+        let (mut open, mut locked) = (inputs.clone(), inputs.clone());
+        open.duties[n].lock = None;
+        let level = if all { LockdownLevel::All } else { LockdownLevel::Reads };
+        locked.duties[n].lock = Some(level);
+        let (before, now) = (document(&open), document(&locked));
+        for at in instants(&inputs) {
+            for bucket in &buckets() {
+                for key in KEYS {
+                    prop_assert!(!reads(&[&now], bucket, key, at) || reads(&[&before], bucket, key, at));
+                    let put = s3("s3:PutObject", format!("{}/{key}", bucket.bucket_arn), at);
+                    let goes_on = allowed(&[&before], &put) && (!all || *bucket != open.duties[n].bucket);
+                    prop_assert_eq!(allowed(&[&now], &put), goes_on, "put {} at {}", key, at);
+                }
+            }
+        }
+        // The room that a locked duty leaves is kept for it.
+        prop_assert!(build(&locked).left_out == build(&open).left_out);
     }
 
     #[test]
@@ -191,7 +224,7 @@ proptest! {
         }
         let held = held_denies(&document);
         for bucket in &buckets() {
-            let processes = inputs.duties.iter().any(|d| d.bucket == *bucket && d.duty == Duty::Processor);
+            let processes = inputs.duties.iter().any(|d| d.bucket == *bucket && processes(d));
             let ends = inputs.grants.iter().filter(|g| g.bucket == *bucket).map(|g| g.expires_at);
             let holds = inputs.held.iter().filter(|h| h.identity == bucket.identity).map(|h| h.from);
             let expected = ends.chain(holds).max().filter(|_| !processes);

@@ -94,7 +94,8 @@ pub fn grant(uid: &str, bucket: BucketRef, prefix: &str, end: Timestamp) -> Gran
 }
 
 pub fn duty(bucket: BucketRef, duty: Duty, prefix: Option<&str>) -> DutyInput {
-    DutyInput { bucket, duty, prefixes: prefix.map(|p| Prefixes::parse(&[p]).unwrap()), established: true }
+    let prefixes = prefix.map(|p| Prefixes::parse(&[p]).unwrap());
+    DutyInput { bucket, duty, prefixes, lock: None, established: true }
 }
 
 /// The setting of the table: W is Producer on A `in/` and holds G1 on B `calls/` until T1 and G2 on B `calls/2026/` until T2.

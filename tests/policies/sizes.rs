@@ -83,6 +83,7 @@ fn a_role_with_duties_and_ten_grants_fits() {
         bucket: other(n),
         duty: Duty::Producer,
         prefixes: Some(prefixes.clone()),
+        lock: None,
         established: true,
     });
     let grants = (1..=10).map(|n| grant(&bucket, n, &["calls/2026/11/"], true)).collect();
@@ -128,6 +129,7 @@ fn new_duties_that_find_no_room_are_left_out_and_established_ones_stay() {
         bucket: other(n),
         duty: Duty::Producer,
         prefixes: Some(prefixes.clone()),
+        lock: None,
         established,
     };
     let inputs = Inputs { duties: vec![duty(1, false), duty(2, true), duty(3, false)], ..Inputs::default() };

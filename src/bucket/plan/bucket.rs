@@ -3,9 +3,9 @@
 use super::{Draft, KeyForBucket};
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::bucket::action::{Action, Facet};
+use crate::bucket::lockdown::closed;
 use crate::bucket::observed::{Encryption, ObservedBucket, PublicAccessBlock};
-use crate::bucket::policies::bucket_policy;
-use crate::domain::drift::{merge, stages};
+use crate::domain::drift::{merge_passing, stages};
 use crate::domain::policy::{Document, Statement};
 use crate::domain::tags::{self, Owner, Tags};
 
@@ -50,11 +50,13 @@ impl Draft<'_> {
         let seen_tags = self.plan.read(Facet::BucketTags, &bucket.tags).map(|t| t.unwrap_or(&none));
         let owner = seen_tags.map(|t| self.owner(t));
         if !self.bucket_is_ours(bucket, owner.as_ref()) {
+            self.lock(bucket, self.situation.bound);
             return;
         }
         self.plan.owns_bucket = true;
         self.exposure(bucket);
         self.bucket_policy(bucket, owner.as_ref(), key);
+        self.lock(bucket, true);
         // What may belong to somebody else by now is only narrowed.
         if let (Some(seen), Some(owner)) = (seen_tags, owner) {
             self.encryption(bucket, key);
@@ -103,7 +105,18 @@ impl Draft<'_> {
     }
 
     fn declared_bucket_policy(&self, key_arn: &str) -> Vec<Statement> {
-        bucket_policy(self.install, &self.desired.names.bucket_arn(), key_arn, &self.desired.duties)
+        self.desired.bucket_policy(self.install, key_arn)
+    }
+
+    /// The Denies of a lockdown go to a bucket that is ours, or that status names, even if nothing else can be done for it: they only take away.
+    fn lock(&mut self, bucket: &ObservedBucket, may: bool) {
+        let written = self.restrict.iter().any(|a| matches!(a, Action::PutBucketPolicy { .. }));
+        let elsewhere = bucket.region != self.desired.names.place.region;
+        if written || elsewhere || !may || bucket.policy.failure().is_some() {
+            return;
+        }
+        let policy = closed(bucket.policy.value(), &self.desired.lockdown(self.install));
+        self.restrict.extend(policy.map(|policy| Action::PutBucketPolicy { policy: Some(policy) }));
     }
 
     fn encryption_rule(&self, key: &KeyForBucket) -> Encryption {
@@ -135,7 +148,8 @@ impl Draft<'_> {
         let (Some(seen), Some(arn)) = (self.plan.read(Facet::BucketPolicy, &bucket.policy), key.arn()) else {
             return;
         };
-        let merged = merge(&self.declared_bucket_policy(arn), seen, self.situation.obey);
+        let lasting = self.desired.open_bucket_policy(self.install, arn);
+        let merged = merge_passing(&lasting, &self.desired.lockdown(self.install), seen, self.situation.obey);
         self.note_policy(Facet::BucketPolicy, &merged);
         if seen.is_none() {
             self.drifted(Facet::BucketPolicy, "there is no bucket policy");
@@ -143,9 +157,7 @@ impl Draft<'_> {
         let put = |policy| Action::PutBucketPolicy { policy: Some(policy) };
         let staged = merged.write.map(|target| stages(seen, &target.statements.clone(), target)).unwrap_or_default();
         self.restrict.extend(staged.first.map(put));
-        if self.may_widen(owner) {
-            self.widen.extend(staged.last.map(put));
-        }
+        self.last(staged.last.map(put), owner);
     }
 
     fn encryption(&mut self, bucket: &ObservedBucket, key: &KeyForBucket) {

@@ -1,6 +1,7 @@
 //! The plan for the key: its existence, its state, its facets.
 
 use super::{Draft, KeyForBucket};
+use crate::api::lockdown::LockdownLevel;
 use crate::aws::error::Seen;
 use crate::bucket::action::{Action, Facet};
 use crate::bucket::observed::{KeyState, ObservedKey};
@@ -20,6 +21,8 @@ impl Draft<'_> {
             }
             Seen::Absent => return self.new_key(),
         };
+        self.plan.key_state = Some(key.state.clone());
+        self.disable(key);
         let none = Tags::new();
         let seen_tags = self.plan.read(Facet::KeyTags, &key.tags).map(|t| t.unwrap_or(&none));
         let owner = seen_tags.map(|t| self.owner(t));
@@ -30,14 +33,15 @@ impl Draft<'_> {
         let returning = owner == Some(Owner::Returning);
         let wanted = match key.state {
             // Recorded, and still marked for the earlier object: its way back from deletion was interrupted halfway.
-            KeyState::Disabled => self.situation.obey || returning && recorded,
+            KeyState::Disabled => self.situation.obey || returning && recorded || self.situation.key_disabled,
             KeyState::PendingDeletion => self.situation.obey || returning,
             KeyState::Enabled | KeyState::Other(_) => false,
         };
-        let opens = wanted && !self.situation.releasing && self.may_widen(owner.as_ref());
+        let opens = wanted && !self.shut() && self.may_widen(owner.as_ref());
         if !opens {
             self.closed(key);
         }
+        self.plan.withheld |= wanted && !opens;
         // So a key that somebody disabled is marked first and recorded in the next round.
         let marked_first = returning && !recorded && key.state == KeyState::Disabled;
         if !recorded && !marked_first {
@@ -61,6 +65,21 @@ impl Draft<'_> {
             KeyState::Enabled => KeyForBucket::Ready(key.arn.clone()),
             _ => KeyForBucket::Known(key.arn.clone()),
         }
+    }
+
+    /// A lockdown of everything disables a key that status names, whatever its tags say: that takes away and needs no mark.
+    fn disable(&mut self, key: &ObservedKey) {
+        let recorded = self.situation.key_arn.as_ref() == Some(&key.arn);
+        if self.locks_all() && recorded && key.state == KeyState::Enabled {
+            if self.situation.key_disabled {
+                self.plan.drifted(Facet::Key, "the key was enabled during a lockdown");
+            }
+            self.restrict.push(Action::DisableKey);
+        }
+    }
+
+    fn locks_all(&self) -> bool {
+        self.desired.lock.as_ref().is_some_and(|lock| lock.level == LockdownLevel::All)
     }
 
     fn new_key(&mut self) -> KeyForBucket {
@@ -123,6 +142,17 @@ impl Draft<'_> {
     fn closed(&mut self, key: &ObservedKey) {
         match &key.state {
             KeyState::Enabled => {}
+            // By us, for a lockdown.
+            KeyState::Disabled if self.situation.key_disabled => {}
+            KeyState::Disabled if self.locks_all() => {
+                self.plan.restrict(
+                    Facet::Key,
+                    format!(
+                        "key {} was disabled by hand before the lockdown could; lifting will not enable it",
+                        key.arn
+                    ),
+                );
+            }
             KeyState::Disabled => {
                 self.plan.restrict(Facet::Key, format!("key {} is disabled: nobody reads or writes. Left as it is; annotate securebucket.io/reconcile-at to enable it", key.arn));
                 self.plan.block("KeyDisabled", format!("key {} was disabled by hand; enable it in AWS, or annotate this object with securebucket.io/reconcile-at", key.arn));
@@ -151,7 +181,7 @@ impl Draft<'_> {
 
     /// Rotation cannot be changed while the key is disabled (KMS API, EnableKeyRotation).
     fn rotation(&mut self, key: &ObservedKey) {
-        if key.state != KeyState::Enabled {
+        if key.state != KeyState::Enabled || self.locks_all() {
             return;
         }
         let Some(seen) = self.plan.read(Facet::Rotation, &key.rotation_days) else { return };
@@ -186,9 +216,7 @@ impl Draft<'_> {
         let staged = stages(seen, &at_once.statements, target);
         let put = |policy| Action::PutKeyPolicy { policy };
         self.restrict.extend(staged.first.map(put));
-        if self.may_widen(owner) {
-            self.widen.extend(staged.last.map(put));
-        }
+        self.last(staged.last.map(put), owner);
     }
 
     fn key_tags(&mut self, seen: &Tags, owner: Option<&Owner>) {

@@ -1,4 +1,4 @@
-//! Which Deny says everything that another says.
+//! Which Deny says everything that another says, and which Allow gives nothing beyond another.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,16 @@ use crate::domain::time::parse_instant;
 impl Statement {
     /// True if `wider`, as a Deny, refuses everything that `self`, as a Deny, refuses. Sound, not complete: `false` means "cannot tell".
     pub fn implied_by(&self, wider: &Self) -> bool {
-        self.effect == Effect::Deny
-            && wider.effect == Effect::Deny
-            && self.principals == wider.principals
+        self.effect == Effect::Deny && wider.effect == Effect::Deny && self.matches_no_more_than(wider)
+    }
+
+    /// True if `self`, as an Allow, gives nothing that `wider`, as an Allow, does not give. Sound, not complete: `false` means "cannot tell".
+    pub fn gives_no_more_than(&self, wider: &Self) -> bool {
+        self.effect == Effect::Allow && wider.effect == Effect::Allow && self.matches_no_more_than(wider)
+    }
+
+    fn matches_no_more_than(&self, wider: &Self) -> bool {
+        self.principals == wider.principals
             && self.not_principals == wider.not_principals
             && within(&self.actions, &wider.actions)
             && within(&self.resources, &wider.resources)
@@ -77,6 +84,21 @@ mod tests {
         assert!(conditional.implied_by(&deny(&["s3:GetObject*"])));
         assert!(!deny(&["s3:GetObject*"]).implied_by(&conditional));
         assert!(!deny(&["s3:Get?bject"]).implied_by(&deny(&["s3:G?*"])), "cannot tell means no");
+    }
+
+    #[test]
+    fn a_narrower_allow_gives_no_more() {
+        let allow = |actions: &[&str]| Statement { effect: Effect::Allow, ..deny(actions) };
+        assert!(allow(&["s3:PutObject"]).gives_no_more_than(&allow(&["s3:PutObject", "s3:GetObject"])));
+        assert!(!allow(&["s3:PutObject", "s3:GetObject"]).gives_no_more_than(&allow(&["s3:PutObject"])));
+        let dated = |at: &str| allow(&["s3:GetObject"]).when("DateLessThan", "aws:CurrentTime", [at]);
+        let (noon, later) = (dated("2026-11-24T12:00:00Z"), dated("2026-11-24T12:15:00Z"));
+        assert!(noon.gives_no_more_than(&later) && !later.gives_no_more_than(&noon));
+        assert!(!allow(&["s3:GetObject"]).gives_no_more_than(&later), "without a date: more");
+        assert!(
+            !deny(&["s3:GetObject"]).gives_no_more_than(&allow(&["s3:*"])),
+            "a Deny gives nothing, and is no Allow"
+        );
     }
 
     #[test]
