@@ -4,7 +4,7 @@ STACK := e2e/stack
 CARGO := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down test faults lint crds demo bench-calls clean
+.PHONY: help tools up down test faults lint crds demo bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,8 @@ crds: ## Write the CRDs that the binary generates, for the project and for the c
 demo: ## The whole story on this machine: refused, granted, refused again with the operator dead
 	@e2e/demo
 
-bench-calls: ## Count the AWS calls per bucket and measure time and memory
-	@e2e/bench-calls
+bench: ## AWS calls, times, lateness of ends and memory, beside the goals (about 6 minutes)
+	@e2e/bench
 
 clean: down ## Stop the stack and remove what was built here; the tools of this machine stay
 	@$(CARGO) clean

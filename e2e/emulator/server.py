@@ -1,9 +1,11 @@
 """The emulator's application: ministack with its corrections, fenced in to what the stack uses."""
 
 import asyncio
+import collections
 import functools
 import importlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ from emulator.corrections import install_all, module
 CORRECTION_MODULES = ("callers", "iam_requests", "kms_requests", "kms_grants", "s3_kms", "s3_requests", "web_identity")
 
 settings = {"delay_ms": 0}
+# Calls per second of a KMS operation, and when the latest were let through.
+limits: dict[str, tuple[int, collections.deque[float]]] = {}
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -35,6 +39,9 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
                 return
             if settings["delay_ms"]:
                 await asyncio.sleep(settings["delay_ms"] / 1000)
+            if limits and _throttled(dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")):
+                await _answer(send, 400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
+                return
             host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").rpartition(":")[0]
             if host not in ("127.0.0.1", "localhost", "[::1]"):
                 # ministack serves virtual-host buckets, access points, load balancers … on paths that the
@@ -48,13 +55,32 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
 
 
 def _control(path: str, query: str) -> tuple[int, Any]:
-    """`/_stack/calls`: the calls that were authorized, by account. `/_stack/delay?50`: make every answer 50 ms later."""
+    """`/_stack/calls`: the calls that were authorized, by account. `/_stack/delay?50`: make every answer 50 ms later.
+    `/_stack/limit?RevokeGrant=50`: answer ThrottlingException to more than 50 calls of this KMS operation in a second; 0 ends that.
+    """
     if path == "/_stack/calls":
         return 200, {account: dict(counts) for account, counts in authorization.call_counts.items()}
     if path == "/_stack/delay" and query.isdigit():
         settings["delay_ms"] = int(query)
         return 200, settings
+    operation, _, number = query.partition("=")
+    if path == "/_stack/limit" and operation.isalpha() and number.isdigit():
+        limits.pop(operation, None)
+        if int(number):
+            limits[operation] = (int(number), collections.deque())
+        return 200, {name: most for name, (most, _) in limits.items()}
     return 404, {"message": f"no such path or value: {path}?{query}"}
+
+
+def _throttled(target: str) -> bool:
+    most, latest = limits.get(target.rpartition(".")[2], (0, collections.deque()))
+    now = time.monotonic()
+    while latest and latest[0] <= now - 1:
+        latest.popleft()
+    if not most or len(latest) < most:
+        latest.append(now)
+        return False
+    return True
 
 
 async def _answer(send: Send, status: int, value: Any) -> None:

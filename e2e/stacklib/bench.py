@@ -1,196 +1,206 @@
-"""`make bench-calls`: what one set costs in AWS calls, and how long sets take to be Ready.
+"""`make bench`: AWS calls, times, lateness and memory, beside the goals. It never fails for slowness.
 
-A set is a SecureBucket with one Producer: key, alias, bucket with all its settings, and a role with one policy.
-The operator runs as the release binary, with the operator's role and policy, on a stack of its own.
+A set is a SecureBucket with one Producer and one DecryptGrant of another ServiceAccount: key, alias, bucket with all its settings, two roles
+with one policy each, one KMS grant. The operator runs as the release binary, with the operator's role and policy, over real HTTP, on a
+stack of its own. The emulator answers at once, or 50 ms later where that is said.
 """
 
 import argparse
-import contextlib
-import json
-import os
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from stacklib.paths import CHECKOUT, E2E, StackError
+from stacklib import bench_herd
+from stacklib.bench_world import Calls, World, account, difference, grant, until
+from stacklib.paths import CHECKOUT, StackError
 
-CLUSTER, REGION, NAMESPACE, OPERATOR = "bench", "eu-west-1", "bench", "securebucket-system"
-QUIET_SECONDS = 4.0
-# ACK s3 1.10, kms 1.4.1 and iam 1.8.1 with equivalent resources, measured on the same API server and endpoint.
-PEER = {"create": "89", "check": "60", "delayed": "4.1 s", "many": "52 s", "memory": "203 MB"}
+DELAY_MS = 50
 
 
-class Bench:
-    """One account, one operator, and the stack that they live on."""
+@dataclass
+class Figure:
+    """One line of the table. `goal` is the most that it should be."""
 
-    def __init__(self, binary: Path) -> None:
-        self.binary = binary
-        self.stack = json.loads(Path(os.environ["SECUREBUCKET_STACK"]).read_text())
-        self.directory = Path(self.stack["state_dir"])
-        self.account = json.loads(subprocess.run(
-            [str(E2E / "stack"), "account", "--cluster", CLUSTER, "--region", REGION, "--binary", str(binary)],
-            check=True, stdout=subprocess.PIPE).stdout)
+    text: str
+    value: float | None
+    goal: float | None = None
+    unit: str = ""
+    peer: str = "–"
 
-    def kubectl(self, *arguments: str, manifest: Any = None) -> str:
-        text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-        done = subprocess.run([self.stack["tools"]["kubectl"], *arguments], text=True, capture_output=True,
-                              input=text if manifest is not None else None)
-        if done.returncode != 0:
-            raise StackError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def prepare(self) -> None:
-        self.kubectl("apply", "-f", "-", manifest=subprocess.run(
-            [str(self.binary), "crds"], check=True, stdout=subprocess.PIPE, text=True).stdout)
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        for name in (NAMESPACE, OPERATOR):
-            self.kubectl("create", "namespace", name)
-        self.kubectl("create", "serviceaccount", "securebucket", "-n", OPERATOR)
-
-    @contextlib.contextmanager
-    def operator(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run it until the end of the block."""
-        token = self.directory / "token"
-        token.write_text(self.kubectl("create", "token", "securebucket", "-n", OPERATOR,
-                                      "--audience", "sts.amazonaws.com", "--duration", "2h").strip())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
-        env = {"KUBECONFIG": self.stack["kube"]["kubeconfig"], "POD_NAMESPACE": OPERATOR,
-               "AWS_ROLE_ARN": self.account["operator_role_arn"], "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
-               "AWS_ENDPOINT_URL": self.stack["aws"]["endpoint"], "AWS_REGION": REGION}
-        command = [str(self.binary), "run", "--cluster", CLUSTER, "--listen", listen, "--leader-elect=false",
-                   "--drift-check=1h", "--policy-propagation=0s", "--role-propagation=0s", "--no-aws-rate-limits"]
-        with open(self.directory / "operator.log", "ab") as log:
-            process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-        try:
-            until(lambda: process.poll() is not None or answers(f"http://{listen}/readyz"), "the operator to be ready")
-            if process.poll() is not None:
-                tail = (self.directory / "operator.log").read_text().splitlines()[-5:]
-                raise StackError("the operator ended while it was starting:\n" + "\n".join(tail))
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def calls(self) -> dict[str, int]:
-        with urllib.request.urlopen(self.stack["aws"]["endpoint"] + "/_stack/calls") as answer:
-            return json.load(answer).get(self.account["account"], {})
-
-    def delay(self, milliseconds: int) -> None:
-        urllib.request.urlopen(f"{self.stack['aws']['endpoint']}/_stack/delay?{milliseconds}").close()
-
-    def silence(self) -> dict[str, int]:
-        """Wait until no call was made for a while."""
-        counts, since = self.calls(), time.monotonic()
-        while time.monotonic() - since < QUIET_SECONDS:
-            time.sleep(0.2)
-            now = self.calls()
-            if now != counts:
-                counts, since = now, time.monotonic()
-        return counts
-
-    def create(self, first: int, count: int) -> float:
-        """Make sets and return the seconds until all of them are Ready."""
-        items = []
-        for number in range(first, first + count):
-            items.append({"apiVersion": "v1", "kind": "ServiceAccount",
-                          "metadata": {"name": f"sa-{number}", "namespace": NAMESPACE}})
-            items.append({"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket",
-                          "metadata": {"name": f"set-{number}", "namespace": NAMESPACE},
-                          "spec": {"access": [{"name": "ingest", "duty": "Producer", "prefixes": ["in/"],
-                                               "serviceAccountRef": {"name": f"sa-{number}"}}]}})
-        started = time.monotonic()
-        self.kubectl("create", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": items})
-        until(lambda: self.ready() >= first + count, f"{count} set(s) to be Ready", 600)
-        return time.monotonic() - started
-
-    def ready(self) -> int:
-        template = '{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
-        return self.kubectl("get", "securebuckets", "-n", NAMESPACE, "-o", f"jsonpath={template}").split().count("True")
+    def line(self) -> str:
+        def shown(value: float | None) -> str:
+            if value is None:
+                return "–"
+            number = f"{value:.0f}" if self.unit in ("", " MB") else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+            return number + self.unit
+        verdict = "" if self.goal is None or self.value is None else "met" if self.value <= self.goal else "MISSED"
+        return f"{self.text:58}{shown(self.value):>10}{shown(self.goal):>10}{self.peer:>10}  {verdict}".rstrip()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise StackError(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(0.1)
+def total(calls: Calls) -> float:
+    return sum(calls.values())
 
 
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=2).close()
-        return True
-    except OSError:
-        return False
+def one_set(world: World) -> tuple[list[Figure], dict[str, Calls]]:
+    """What one set costs: to make, to grant, to end."""
+    listed: dict[str, Calls] = {}
+    with world.operator("--evidence-wait=10m"):
+        before = world.silence()
+        world.sets(0, 1)
+        made = world.silence()
+        world.grants(0, 1)
+        granted = world.silence()
+        world.hand_back(0, 1)
+        ended = world.silence()
+        world.control(f"delay?{DELAY_MS}")
+        ready = world.sets(1, 1)
+        usable = world.grants(1, 1)
+        proved = world.hand_back(1, 1)
+        world.control("delay?0")
+    listed["to make a bucket with one role"] = difference(made, before)
+    listed["to grant"] = difference(granted, made)
+    listed["to end a grant by handing it back"] = difference(ended, granted)
+    figures = [
+        # ACK s3 1.10, kms 1.4.1 and iam 1.8.1 with equivalent resources, measured on the same API server and endpoint.
+        Figure("AWS calls to make a bucket with one role", total(listed["to make a bucket with one role"]), 34, peer="89"),
+        Figure("AWS calls to grant, with the reader's role", total(listed["to grant"])),
+        Figure("AWS calls to end a grant", total(listed["to end a grant by handing it back"])),
+        Figure(f"bucket Ready, {DELAY_MS} ms added to each call", ready, 0.9, " s", "4.1 s"),
+        Figure(f"grant usable, {DELAY_MS} ms added to each call", usable, unit=" s"),
+        Figure(f"grant handed back and proved gone, {DELAY_MS} ms added", proved, unit=" s"),
+    ]
+    return figures, listed
 
 
-def difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
+def checks(world: World, made: int) -> tuple[list[Figure], dict[str, Calls]]:
+    """What a check without a change costs: a start checks everything once; what it asks besides is the difference between two starts."""
+    starts: list[Calls] = []
+    steps = [lambda: world.sets(made, 10), lambda: world.grants(made, 10), lambda: None]
+    for step in steps:
+        before = world.calls()
+        with world.operator():
+            starts.append(difference(world.silence(), before))
+            step()
+            world.silence()
+    # A start also reads the tags of each role once, to find roles that no object speaks of: no part of a check.
+    inventory = {"iam:GetRole": 1.0}
+    listed = {name: difference({call: count / 10 for call, count in difference(after, before).items()}, inventory) for name, before, after in (
+        ("of a check of a bucket with one role", starts[0], starts[1]),
+        ("of a check of a grant and its role", starts[1], starts[2]))}
+    figures = [
+        Figure("AWS calls of a check without a change, bucket with one role", total(listed["of a check of a bucket with one role"]),
+               16, peer="60"),
+        Figure("AWS calls of a check without a change, grant and its role", total(listed["of a check of a grant and its role"])),
+    ]
+    return figures, listed
 
 
-def memory_megabytes(process: subprocess.Popen[bytes]) -> float:
-    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, text=True)
-    return int(shown.stdout) / 1024
+def many(world: World, made: int, count: int) -> list[Figure]:
+    """Many sets at once."""
+    with world.operator() as operator:
+        start = world.silence()
+        ready = world.sets(made, count)
+        making = world.silence()
+        usable = world.grants(made, count)
+        granting = world.silence()
+        memory = operator.memory_megabytes()
+        proved = world.hand_back(made, count)
+        ending = world.silence()
+    per = [total(difference(b, a)) / count for a, b in ((start, making), (making, granting), (granting, ending))]
+    hundred = count == 100
+    return [
+        Figure(f"{count} buckets with one role each Ready", ready, 10 if hundred else None, " s", "52 s" if hundred else "–"),
+        Figure(f"{count} grants usable", usable, unit=" s"),
+        Figure(f"{count} grants handed back and proved gone", proved, unit=" s"),
+        Figure("AWS calls of each, to make", per[0], 34, peer="89"),
+        Figure("AWS calls of each, to grant", per[1]),
+        Figure("AWS calls of each, to end", per[2]),
+        Figure(f"memory of the operator with {count} sets", memory, unit=" MB", peer="203 MB" if hundred else "–"),
+    ]
 
 
-def measure(bench: Bench, many: int) -> tuple[dict[str, str], dict[str, int], dict[str, int]]:
-    """The figures, the calls that made one set, and those of one check of one set."""
-    figures: dict[str, str] = {}
-    with bench.operator():
-        idle = bench.silence()
-        bench.create(0, 1)
-        creating = difference(bench.silence(), idle)
-        bench.delay(50)
-        figures["delayed"] = f"{bench.create(1, 1):.1f} s"
-        bench.delay(0)
-    # A restart checks every set once. What it asks besides is the difference between checking 2 and 12 sets.
-    starts = []
-    for total in (2, 12):
-        before = bench.calls()
-        with bench.operator():
-            starts.append(difference(bench.silence(), before))
-            if total == 2:
-                bench.create(2, 10)
-    checking = {name: (count - starts[0].get(name, 0)) / 10 for name, count in starts[1].items()}
-    with bench.operator() as process:
-        bench.silence()
-        figures["many"] = f"{bench.create(12, many):.1f} s"
-        bench.silence()
-        figures["memory"] = f"{memory_megabytes(process):.0f} MB"
-    figures["create"] = str(sum(creating.values()))
-    figures["check"] = f"{sum(checking.values()):.0f}"
-    return figures, creating, {name: count for name, count in checking.items() if count}
+def lone_end(world: World) -> list[Figure]:
+    """How late the clean-up of one expired grant is, with latency and with the operator's rate limits."""
+    world.make("serviceaccounts", [account("lone")])
+    with world.operator(limits=True) as operator:
+        world.silence()
+        world.control(f"delay?{DELAY_MS}")
+        world.make("decryptgrants", [grant("lone", 0, "lone", "8s")])
+        name = "securebucket_grant_revocation_lag_seconds"
+        until(lambda: operator.metric(f"{name}_count") >= 1, "the end of one grant", 120)
+        world.control("delay?0")
+        return [Figure(f"one end: removal proved after, {DELAY_MS} ms added", operator.metric(f"{name}_sum"), 2, " s")]
+
+
+def herd(world: World, made: int, grants: int) -> tuple[list[Figure], dict[str, Calls]]:
+    """Many ends in one second."""
+    with world.operator():
+        world.sets(made, 1)
+        print(f"  {grants} grants on one bucket …", file=sys.stderr)
+        usable = bench_herd.prepare(world, made, grants)
+    found = bench_herd.measure(world, grants)
+    lags = sorted(found["lags"])
+    at = lambda share: lags[min(len(lags) - 1, int(share * len(lags)))] if lags else None  # noqa: E731
+    if found["left"]:
+        print(f"  {found['left']} removals were not proved in time", file=sys.stderr)
+    figures = [
+        Figure(f"{grants} grants of {bench_herd.READERS} readers usable", usable, unit=" s"),
+        Figure(f"{grants} ends in one second, {bench_herd.REVOKES_PER_SECOND} RevokeGrant/s: p50", at(0.5), unit=" s"),
+        Figure("  p99", at(0.99), 25, " s"),
+        Figure("  the last", lags[-1] if lags else None, unit=" s"),
+        Figure("  reads before the end", found["read_before"]),
+        Figure("  reads refused after the end", found["refused_after"]),
+        Figure("  reads after the end", found["read_after"], 0),
+        Figure("  memory of the operator", found["memory"], unit=" MB"),
+    ]
+    return figures, {f"of {grants} ends": found["calls"]}
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="e2e/bench-calls", description=__doc__)
+    parser = argparse.ArgumentParser(prog="e2e/bench", description=__doc__)
     parser.add_argument("--binary", type=Path, help="instead of building target/release/securebucket")
-    parser.add_argument("--sets", type=int, default=100, help="how many sets for the time and the memory (%(default)s)")
+    parser.add_argument("--sets", type=int, default=100, help="how many sets at once (%(default)s)")
+    parser.add_argument("--herd", type=int, default=1000, help="how many ends in one second (%(default)s); 0 for none")
     parsed = parser.parse_args(arguments)
+    begun = time.monotonic()
+    figures: list[Figure] = []
+    listed: dict[str, Calls] = {}
+
+    def say(what: str) -> None:
+        print(f"bench: {time.monotonic() - begun:5.0f} s  {what}", file=sys.stderr)
+
     try:
         binary = parsed.binary
         if binary is None:
             subprocess.run(["cargo", "build", "--release", "--locked"], cwd=CHECKOUT, check=True)
             binary = CHECKOUT / "target" / "release" / "securebucket"
-        bench = Bench(binary.absolute())
-        bench.prepare()
-        figures, creating, checking = measure(bench, parsed.sets)
+        world = World(binary.absolute())
+        world.prepare()
+        say("one set")
+        more, calls = one_set(world)
+        figures, listed = figures + more, listed | calls
+        say("checks without a change")
+        more, calls = checks(world, 2)
+        figures, listed = figures + more, listed | calls
+        say(f"{parsed.sets} sets")
+        figures += many(world, 12, parsed.sets)
+        say("one end")
+        figures += lone_end(world)
+        if parsed.herd:
+            say(f"{parsed.herd} ends")
+            more, calls = herd(world, 12 + parsed.sets, parsed.herd)
+            figures, listed = figures + more, listed | calls
     except (StackError, subprocess.CalledProcessError) as error:
-        print(f"e2e/bench-calls: {error}", file=sys.stderr)
+        print(f"e2e/bench: {error}", file=sys.stderr)
         return 1
-    for title, calls in (("calls that make one set", creating), ("calls of one check without a change", checking)):
-        print(f"\n{title}:\n  " + ", ".join(f"{name} {count:g}" for name, count in sorted(calls.items())))
-    print(f"\n{'':46}{'here':>10}{'ACK':>10}")
-    for key, text in (("create", "AWS calls to create one set"), ("check", "AWS calls of one check without a change"),
-                      ("delayed", "one set Ready with 50 ms added to each call"),
-                      ("many", f"{parsed.sets} sets Ready, no added latency"), ("memory", "memory of the operator afterwards")):
-        peer = PEER[key] if key not in ("many", "memory") or parsed.sets == 100 else "–"  # those were with 100 sets
-        print(f"{text:46}{figures[key]:>10}{peer:>10}")
+    say("done")
+    for title, calls in listed.items():
+        print(f"\nAWS calls {title}:\n  " + ", ".join(f"{name} {count:g}" for name, count in sorted(calls.items())))
+    print(f"\n{'':58}{'here':>10}{'goal':>10}{'ACK':>10}")
+    for figure in figures:
+        print(figure.line())
+    missed = [f.text.strip() for f in figures if f.goal is not None and f.value is not None and f.value > f.goal]
+    print(f"\ngoals missed: {'; '.join(missed)}" if missed else "\nall goals met")
     return 0
