@@ -82,7 +82,7 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         let begun = Instant::now();
         let observed = match done.take() {
             Some((before, actions)) => observe_after(&aws, &desired.name, before, &actions).await,
-            None => observe(&aws, &desired.name).await,
+            None => observe(&aws, &desired.name, ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some())).await,
         };
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if drawn.plan.widens && !fresh {

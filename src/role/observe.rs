@@ -19,13 +19,20 @@ pub async fn observe_after(
             let document = Seen::from_result(aws.iam().role_policy(name, POLICY_NAME).await);
             Seen::Value(ObservedRole { document, ..role })
         }
-        _ => observe(aws, name).await,
+        _ => observe(aws, name, true).await,
     }
 }
 
-/// Reads the role of this name.
-pub async fn observe(aws: &Aws, name: &str) -> Seen<ObservedRole> {
+/// Reads the role of this name. Where it was absent when it was last looked at, most likely it still is: one question instead of four.
+pub async fn observe(aws: &Aws, name: &str, expected: bool) -> Seen<ObservedRole> {
     let iam = aws.iam();
+    if !expected {
+        match Seen::from_result(iam.role(name).await) {
+            Seen::Value(_) => {}
+            Seen::Absent => return Seen::Absent,
+            Seen::Unreadable(e) => return Seen::Unreadable(e),
+        }
+    }
     let (head, document, inline, attached) = tokio::join!(
         iam.role(name),
         iam.role_policy(name, POLICY_NAME),
