@@ -25,6 +25,7 @@ use crate::k8s::watch::{Cache, RESYNC, watch, watch_namespaces};
 use crate::metrics::Metrics;
 use crate::reconcile::backoff::Backoff;
 use crate::reconcile::context::{Caches, Context, Queues, Roles};
+use crate::reconcile::foreign::ForeignSeen;
 use crate::reconcile::leadership::Leadership;
 use crate::reconcile::queue::Queue;
 use crate::reconcile::wake::Waker;
@@ -240,6 +241,7 @@ async fn work(
         grant_backoff: Backoff::default(),
         settled: Mutex::default(),
         quiet: Mutex::default(),
+        foreign: ForeignSeen::default(),
         told: Mutex::default(),
     });
     let passes = passes::run(ctx, config.workers, stopped);
@@ -284,8 +286,12 @@ fn watches(client: &Client, namespaces: &[String], waker: Waker) -> (Caches, Wat
             w.bucket(&event, grants);
         }
     });
-    let w = waker.clone();
-    let (grants, b) = watch(client, namespaces, move |event| w.grant(&event));
+    let (w, l) = (waker.clone(), Arc::clone(&late));
+    let (grants, b) = watch(client, namespaces, move |event| {
+        if let Some((_, grants)) = l.get() {
+            w.grant(&event, grants);
+        }
+    });
     let _ = late.set((buckets.clone(), grants.clone()));
     let (w, l) = (waker.clone(), Arc::clone(&late));
     let (service_accounts, c) = watch(client, namespaces, move |event| {

@@ -19,6 +19,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::aws::calls::Call;
 use crate::aws::error::{AwsError, AwsErrorKind};
 use crate::aws::funnel::CallObserver;
+use crate::domain::foreign::Kind;
 use crate::reconcile::queue::{Finished, QueueObserver};
 
 /// How far a metric can be relied on.
@@ -79,6 +80,8 @@ table! {
     "securebucket_grants_overdue" gauge [] Alpha "DecryptGrants that ended more than a minute ago and whose removal is not proved";
     "securebucket_grants_overdue_oldest_seconds" gauge [] Alpha "Age of the oldest end whose removal is not proved, in time or not; 0 without one";
     "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's";
+    "securebucket_foreign_access_total" counter ["kind"] Alpha "Access that was found to be given outside the operator";
+    "securebucket_foreign_kms_grants" gauge [] Alpha "KMS grants on keys of SecureBuckets that somebody else made and that are there now";
     "securebucket_events_dropped_total" counter [] Alpha "Kubernetes events that could not be written";
     "securebucket_build_info" info ["version"] Beta "The version that runs, as a label";
 }
@@ -121,6 +124,11 @@ struct Against {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Facet {
     facet: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ForeignKind {
+    kind: &'static str,
 }
 
 /// Makes histograms of these buckets; a function pointer would do, but then every family of them has a type of its own.
@@ -168,6 +176,8 @@ pub struct Metrics {
     overdue: Gauge,
     oldest: Gauge<f64, AtomicU64>,
     skew: Family<Against, Gauge<f64, AtomicU64>>,
+    foreign_access: Family<ForeignKind, Counter>,
+    foreign_kms_grants: Gauge,
     events_dropped: Counter,
 }
 
@@ -208,6 +218,8 @@ impl Metrics {
             overdue: registered(r, "securebucket_grants_overdue", Gauge::default()),
             oldest: registered(r, "securebucket_grants_overdue_oldest_seconds", Gauge::default()),
             skew: registered(r, "securebucket_clock_skew_seconds", Family::default()),
+            foreign_access: registered(r, "securebucket_foreign_access_total", Family::default()),
+            foreign_kms_grants: registered(r, "securebucket_foreign_kms_grants", Gauge::default()),
             events_dropped: registered(r, "securebucket_events_dropped_total", Counter::default()),
             registry: Arc::default(),
         };
@@ -290,6 +302,16 @@ impl Metrics {
     /// This machine's clock minus that of `against`.
     pub fn clock_skew(&self, against: &'static str, skew: SignedDuration) {
         self.skew.get_or_create(&Against { against }).set(skew.as_secs_f64());
+    }
+
+    /// Somebody was found to have been given access outside the operator.
+    pub fn foreign_access(&self, kind: Kind) {
+        self.foreign_access.get_or_create(&ForeignKind { kind: kind.name() }).inc();
+    }
+
+    /// So many KMS grants that somebody else made are there now.
+    pub fn foreign_kms_grants(&self, number: usize) {
+        self.foreign_kms_grants.set(gauge(number));
     }
 
     /// A Kubernetes event could not be written.

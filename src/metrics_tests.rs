@@ -30,6 +30,8 @@ fn all_used() -> Metrics {
     metrics.aws_call(Call::PutBucketPolicy, took, Err(&error(AwsErrorKind::Throttled, None, 0)));
     metrics.drift_detected("bucketPolicy");
     metrics.drift_repaired("bucketPolicy");
+    metrics.foreign_access(Kind::KmsGrant);
+    metrics.foreign_kms_grants(2);
     metrics.event_dropped();
     metrics.grant_activated(SignedDuration::from_millis(1500));
     metrics.grant_removed(SignedDuration::from_millis(700));

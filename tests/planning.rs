@@ -16,8 +16,12 @@ mod desired_spec;
 mod evaluator;
 #[path = "planning/fixtures.rs"]
 mod fixtures;
+#[path = "planning/foreign.rs"]
+mod foreign;
 #[path = "planning/generate.rs"]
 mod generate;
+#[path = "planning/grant_beside.rs"]
+mod grant_beside;
 #[path = "planning/grant_crash.rs"]
 mod grant_crash;
 #[path = "planning/grant_deadline.rs"]
@@ -72,3 +76,5 @@ mod rows;
 mod status_bucket;
 #[path = "planning/status_grant.rs"]
 mod status_grant;
+#[path = "planning/who_can.rs"]
+mod who_can;

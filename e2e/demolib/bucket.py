@@ -45,7 +45,7 @@ def declare(cast: Cast) -> None:
     status = json.loads(bob.read(*SBKT, "-o", "jsonpath={.status}"))
     cast.scene.names |= {status["keyArn"]: "$KEY", status["bucketName"]: "$BUCKET"}
     cast.bucket, cast.key = status["bucketName"], status["keyArn"]
-    cast.roles = {entry["serviceAccount"]: entry["roleArn"] for entry in status["access"]}
+    cast.roles = {entry["serviceAccount"]: entry["roleArn"] for entry in status["duties"]}
     until("the events of the creation", lambda: not _untold(bob.read(*EVENTS)), within=15)
     untold = _untold(bob.good(*EVENTS, limit=20))
     show.expect("an event for each thing that was made",

@@ -73,7 +73,7 @@ def start_probe(world: World, end: int) -> subprocess.Popen[str]:
     """Workloads that read all the time, from before the end until well after it."""
     grants = [g for g in world.api.list("decryptgrants") if g["metadata"]["name"].startswith("herd-")]
     arn = grants[0]["status"]["resolved"]["bucketArn"]
-    writer = next(b["status"]["access"][0] for b in world.api.list("securebuckets") if b["status"]["bucketArn"] == arn)
+    writer = next(b["status"]["duties"][0] for b in world.api.list("securebuckets") if b["status"]["bucketArn"] == arn)
     roles = {g["spec"]["subject"]["serviceAccountRef"]["name"]: g["status"]["resolved"]["roleArn"] for g in grants}
     order = {
         "endpoint": world.stack["aws"]["endpoint"], "region": REGION, "bucket": arn.rpartition(":")[2],

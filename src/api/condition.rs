@@ -15,6 +15,8 @@ pub mod types {
     pub const RESTRICTED: &str = "Restricted";
     /// The bucket is locked down; the reason is the level. Present only while True.
     pub const LOCKED_DOWN: &str = "LockedDown";
+    /// Somebody has access by a KMS grant that the operator did not make. Present only while True.
+    pub const FOREIGN_ACCESS: &str = "ForeignAccess";
 
     /// The dedicated key: exists, enabled, ours, its policy and rotation.
     pub const KEY: &str = "KeyReady";
@@ -39,6 +41,8 @@ pub mod types {
     pub const DENIED: &str = "Denied";
     /// The subject can read now; the reason is the state in one word.
     pub const ACTIVE: &str = "Active";
+    /// The ServiceAccount's annotation names the role, so that its pods have it by themselves. Informs only.
+    pub const WORKLOAD_BOUND: &str = "WorkloadBound";
 }
 
 /// A condition to set.
@@ -93,7 +97,8 @@ impl Set {
 }
 
 /// Conditions that are present only while True.
-const ONLY_WHILE_TRUE: [&str; 4] = [types::RECONCILING, types::STALLED, types::RESTRICTED, types::LOCKED_DOWN];
+const ONLY_WHILE_TRUE: [&str; 5] =
+    [types::RECONCILING, types::STALLED, types::RESTRICTED, types::LOCKED_DOWN, types::FOREIGN_ACCESS];
 
 /// Longest message; the API allows 32,768, people read less.
 const MAX_MESSAGE: usize = 1_024;

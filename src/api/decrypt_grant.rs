@@ -79,7 +79,8 @@ pub struct DecryptGrantStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Approved` or `Denied`, `Active` (its reason is the state in one word), `Ready`, `Reconciling` and `Stalled` (only while True).
+    /// `Approved` or `Denied`, `Active` (its reason is the state in one word), `Ready`, `Reconciling` and `Stalled` (only while True), and
+    /// `WorkloadBound`, which informs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -107,6 +108,10 @@ pub struct DecryptGrantStatus {
     /// Why and when it ended; written once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<EndStatus>,
+    /// Other open grants, and a Processor's duty, through which the same ServiceAccount goes on to read under overlapping prefixes of the
+    /// bucket after this grant has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_readable_through: Vec<String>,
     /// The proof that nothing of it is left; written once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<RemovalStatus>,

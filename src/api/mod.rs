@@ -22,6 +22,8 @@ pub const GRANT_FINALIZER: &str = "securebucket.io/grant-revocation";
 pub const RECONCILE_AT: &str = "securebucket.io/reconcile-at";
 /// Annotation: lifts the lockdown whose id (`status.lockdown.id`) it names, once `spec.lockdown` is gone.
 pub const LIFT_LOCKDOWN: &str = "securebucket.io/lift-lockdown";
+/// Annotation of a ServiceAccount that EKS reads: the role of its pods (EKS User Guide, associate-service-account-role). Read, never written.
+pub const ROLE_ARN: &str = "eks.amazonaws.com/role-arn";
 /// Prefix of every annotation that the operator reads.
 pub const ANNOTATION_PREFIX: &str = "securebucket.io/";
 

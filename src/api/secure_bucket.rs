@@ -84,6 +84,11 @@ pub struct SecureBucketSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lockdown: Option<LockdownSpec>,
 
+    /// What happens to a KMS grant on the key that somebody else made. `Report` (default) says so in the condition `ForeignAccess`, in an event
+    /// and in `status.access`. `Revoke` revokes it as well. Allows in policies that are not ours are removed in either case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_grants: Option<ForeignGrants>,
+
     /// What happens to bucket and key when this object is deleted. `Retain` is the only policy: the data and the key stay, all workload
     /// access goes, and the same object applied again takes its own bucket and key back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,6 +179,16 @@ pub struct NamespaceName(
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))] pub String,
 );
 
+/// What happens to a KMS grant that somebody else made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ForeignGrants {
+    /// It is reported.
+    #[default]
+    Report,
+    /// It is reported and revoked.
+    Revoke,
+}
+
 /// What happens to the data when the object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
@@ -232,7 +247,15 @@ pub struct SecureBucketStatus {
     /// One entry per duty: its role, and whether it is in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub duties: Vec<DutyStatus>,
+    /// Who can decrypt now, by observation: at most 64, what somebody else gave first, then duties, then grants, those that end first
+    /// before others. Empty while the key is not enabled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub access: Vec<AccessStatus>,
+    /// How many found no room in `access`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_left_out: Option<i32>,
     /// DecryptGrants on this bucket that let somebody read now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_grants: Option<i32>,
@@ -272,12 +295,15 @@ pub struct EffectiveSpec {
     pub max_duration: String,
     /// Approvals that a grant needs.
     pub approvals: i32,
+    /// What happens to KMS grants that somebody else made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_grants: Option<ForeignGrants>,
 }
 
 /// A duty and its role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct AccessStatus {
+pub struct DutyStatus {
     /// Name of the entry in `spec.access`.
     pub name: String,
     /// The duty.
@@ -291,4 +317,60 @@ pub struct AccessStatus {
     pub role_arn: String,
     /// `InForce`, or why not.
     pub state: String,
+    /// True if the ServiceAccount names the role in its annotation, so that its pods have it by themselves. Otherwise annotate it, or mount
+    /// the ConfigMap with the AWS profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_bound: Option<bool>,
+}
+
+/// Somebody who can decrypt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessStatus {
+    /// ARN of the role; of a KMS grant that somebody else made, its grantee in AWS's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub principal: String,
+    /// Namespace of the ServiceAccount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The ServiceAccount that the role belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// Through what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<Through>,
+    /// Name of the entry in `spec.access`, `<namespace>/<name>` of the DecryptGrant, or id of the KMS grant that somebody else made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Under which prefixes, as the role's policy has them. Of what somebody else gave it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+    /// The end (RFC 3339); none if it is standing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Who agreed: the field of this object that gives it, or the reviewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed_by: Option<String>,
+    /// How long windows of this ServiceAccount on this bucket were open that began in the last 30 days, overlaps counted once and those
+    /// that are open to their end. From the DecryptGrants that still exist. Many hours mean standing access in disguise.
+    #[serde(default, rename = "cumulative30d", skip_serializing_if = "Option::is_none")]
+    pub cumulative_30d: Option<String>,
+}
+
+impl AccessStatus {
+    /// Id of the KMS grant that somebody else made.
+    pub fn foreign_id(&self) -> Option<&str> {
+        (self.through == Some(Through::Foreign)).then_some(self.name.as_str())
+    }
+}
+
+/// What lets somebody decrypt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Through {
+    /// A KMS grant that somebody else made.
+    Foreign,
+    /// A Processor's duty.
+    Duty,
+    /// A DecryptGrant.
+    Grant,
 }

@@ -25,6 +25,11 @@ impl S3 {
         Self { way, client, owner }
     }
 
+    /// The region that is asked. S3 answers for a bucket of another one with a redirect, which is an error here.
+    pub fn region(&self) -> &str {
+        &self.way.funnel.region
+    }
+
     /// Region of the bucket. A bucket of this name in another region is `NameTaken`, one of another account `AccessDenied`.
     ///
     /// # Errors

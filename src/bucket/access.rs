@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use kube::ResourceExt;
 
 use super::desired::{Desired, entry_prefixes};
+use super::plan::Plan;
 use super::profile::{access_config_map, profile};
+use super::who::{Facts, Holder, View, who};
 use crate::api::SecureBucket;
 use crate::api::condition::{is_true, types};
-use crate::api::secure_bucket::{AccessEntry, AccessStatus, SecureBucketStatus};
+use crate::api::secure_bucket::{AccessEntry, AccessStatus, DutyStatus, SecureBucketStatus};
+use crate::grant::driver::asking_for;
 use crate::grant::terms::target;
 use crate::k8s::events::Reason;
 use crate::reconcile::context::Context;
@@ -23,15 +26,15 @@ const LOCKED: &str = "LockedDown";
 pub fn role_keys(bucket: &SecureBucket) -> BTreeSet<RoleKey> {
     let namespace = bucket.namespace().unwrap_or_default();
     let declared = bucket.spec.access.iter().map(|a| a.service_account_ref.name.clone());
-    let before = bucket.status.iter().flat_map(|s| s.access.iter().map(|a| a.service_account.clone()));
+    let before = bucket.status.iter().flat_map(|s| s.duties.iter().map(|a| a.service_account.clone()));
     declared.chain(before).map(|service_account| RoleKey { namespace: namespace.clone(), service_account }).collect()
 }
 
 /// True if a duty is recorded as in force and its role was not looked at since this process started. Asks for the look.
 pub fn unlooked(ctx: &Context, bucket: &SecureBucket) -> bool {
     let namespace = bucket.namespace().unwrap_or_default();
-    let held = |a: &&AccessStatus| a.state == "InForce" || a.state == LOCKED;
-    let recorded = bucket.status.iter().flat_map(|s| &s.access).filter(held);
+    let held = |a: &&DutyStatus| a.state == "InForce" || a.state == LOCKED;
+    let recorded = bucket.status.iter().flat_map(|s| &s.duties).filter(held);
     let unknown: Vec<RoleKey> =
         recorded.map(|a| role_key(&namespace, &a.service_account)).filter(|key| ctx.roles.get(key).is_none()).collect();
     for key in &unknown {
@@ -49,11 +52,11 @@ pub fn obey(ctx: &Context, bucket: &SecureBucket) {
 }
 
 /// One entry per duty, and what keeps it from being in force; then those that are no longer declared, until the role's policy is without them.
-pub fn statuses(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Vec<(AccessStatus, Option<Problem>)> {
+pub fn statuses(ctx: &Context, bucket: &SecureBucket, desired: &Desired) -> Vec<(DutyStatus, Option<Problem>)> {
     let deleting = bucket.metadata.deletion_timestamp.is_some();
     let declared: &[AccessEntry] = if deleting { &[] } else { &bucket.spec.access };
     let held = declared.iter().map(|entry| status_of(ctx, desired, entry));
-    let recorded = bucket.status.iter().flat_map(|s| &s.access);
+    let recorded = bucket.status.iter().flat_map(|s| &s.duties);
     let left = recorded.filter(|a| !declared.iter().any(|e| e.service_account_ref.name == a.service_account));
     let left = left
         .filter(|a| !withdrawn(ctx, &role_key(&desired.names.namespace, &a.service_account), &desired.names.identity));
@@ -72,14 +75,14 @@ pub fn withdrawn(ctx: &Context, key: &RoleKey, identity: &str) -> bool {
     foreign || role.problem.is_none() && !role.document.as_ref().is_some_and(|d| has_duty(d, identity))
 }
 
-fn withdrawing(ctx: &Context, desired: &Desired, access: &AccessStatus) -> (AccessStatus, Option<Problem>) {
+fn withdrawing(ctx: &Context, desired: &Desired, access: &DutyStatus) -> (DutyStatus, Option<Problem>) {
     let role = ctx.roles.get(&role_key(&desired.names.namespace, &access.service_account));
     let message = format!("the duty of {} is being taken out of its role's policy", access.service_account);
     let problem = role.and_then(|r| r.problem).unwrap_or_else(|| Problem::passing("Progressing", message));
-    (AccessStatus { state: "Withdrawing".into(), ..access.clone() }, Some(problem))
+    (DutyStatus { state: "Withdrawing".into(), ..access.clone() }, Some(problem))
 }
 
-fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessStatus, Option<Problem>) {
+fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (DutyStatus, Option<Problem>) {
     let namespace = &desired.names.namespace;
     let account = &entry.service_account_ref.name;
     let key = RoleKey { namespace: namespace.clone(), service_account: account.clone() };
@@ -111,12 +114,14 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
         Some(Problem::passing("Progressing", format!("the role of {account} is being written")))
     };
     let in_force = if desired.lock.is_some() { LOCKED } else { "InForce" };
-    let status = AccessStatus {
+    let role_arn = ctx.install.role_arn(namespace, account);
+    let status = DutyStatus {
         name: entry.name.clone(),
         duty: entry.duty,
         service_account: account.clone(),
         service_account_uid: uid,
-        role_arn: ctx.install.role_arn(namespace, account),
+        workload_bound: ctx.annotated_role(namespace, account).map(|named| named.as_ref() == Some(&role_arn)),
+        role_arn,
         state: problem.as_ref().map_or_else(|| in_force.into(), |p| p.reason.clone()),
     };
     (status, problem)
@@ -124,10 +129,10 @@ fn status_of(ctx: &Context, desired: &Desired, entry: &AccessEntry) -> (AccessSt
 
 /// Events for duties that came into force, and for those that are out of the role's policy.
 pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, now: &SecureBucketStatus) {
-    let find = |s: &SecureBucketStatus, a: &AccessStatus| {
-        s.access.iter().find(|b| b.service_account == a.service_account && b.duty == a.duty).map(|b| b.state.clone())
+    let find = |s: &SecureBucketStatus, a: &DutyStatus| {
+        s.duties.iter().find(|b| b.service_account == a.service_account && b.duty == a.duty).map(|b| b.state.clone())
     };
-    for a in now.access.iter().filter(|a| a.state == "InForce") {
+    for a in now.duties.iter().filter(|a| a.state == "InForce") {
         // Coming back from `Restricted` or from a failed look is no giving.
         let was = find(before, a);
         if was.is_none_or(|state| state == "Progressing" || state == "ServiceAccountNotFound") {
@@ -135,8 +140,8 @@ pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, n
             ctx.event(bucket, Reason::AccessGiven, &a.name, note);
         }
     }
-    let had = |a: &&AccessStatus| ["InForce", "Withdrawing", LOCKED].contains(&a.state.as_str());
-    for a in before.access.iter().filter(had).filter(|a| find(now, a).is_none()) {
+    let had = |a: &&DutyStatus| ["InForce", "Withdrawing", LOCKED].contains(&a.state.as_str());
+    for a in before.duties.iter().filter(had).filter(|a| find(now, a).is_none()) {
         let note =
             format!("ServiceAccount {} no longer holds the duty {:?} (access {})", a.service_account, a.duty, a.name);
         ctx.event(bucket, Reason::AccessWithdrawn, &a.name, note);
@@ -157,6 +162,37 @@ pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
     i32::try_from(active.count()).unwrap_or(i32::MAX)
 }
 
+/// Who can decrypt now, and how many found no room in that list.
+pub fn readers(ctx: &Context, bucket: &SecureBucket, desired: &Desired, plan: &Plan) -> (Vec<AccessStatus>, usize) {
+    let status = bucket.status.clone().unwrap_or_default();
+    let namespace = &desired.names.namespace;
+    let declared = bucket.spec.access.iter().map(|e| (e.name.clone(), e.service_account_ref.name.clone()));
+    let recorded = status.duties.iter().map(|d| (d.name.clone(), d.service_account.clone()));
+    let mut holders: Vec<Holder> = Vec::new();
+    for (entry, account) in declared.chain(recorded) {
+        let role = role_key(namespace, &account);
+        if holders.iter().all(|h| h.role != role) {
+            holders.push(Holder { entry, role });
+        }
+    }
+    let view = |key: &RoleKey| match ctx.roles.get(key) {
+        Some(role) if role.document.is_some() || role.problem.is_none() => View::Seen(role.document),
+        _ => View::Unknown,
+    };
+    let grants = asking_for(ctx, bucket);
+    let facts = Facts {
+        plan,
+        identity: &desired.names.identity,
+        bucket_arn: &desired.names.bucket_arn(),
+        grants: &grants.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+        holders: &holders,
+        document: &view,
+        before: &status.access,
+        now: ctx.clock.aws_now(),
+    };
+    who(&facts, &ctx.install)
+}
+
 /// Removes the ConfigMaps of duties that are gone. Before status forgets them: what fails is tried again.
 ///
 /// # Errors
@@ -164,7 +200,7 @@ pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
 pub async fn forget_profiles(ctx: &Context, bucket: &SecureBucket) -> Result<(), PassError> {
     let deleting = bucket.metadata.deletion_timestamp.is_some();
     let wanted = |name: &str| !deleting && bucket.spec.access.iter().any(|e| e.name == name);
-    let recorded = bucket.status.iter().flat_map(|s| &s.access).map(|a| &a.name);
+    let recorded = bucket.status.iter().flat_map(|s| &s.duties).map(|a| &a.name);
     let named = bucket.spec.access.iter().filter(|_| deleting).map(|a| &a.name);
     for gone in recorded.chain(named).filter(|n| !wanted(n)).collect::<BTreeSet<_>>() {
         ctx.delete_config_map(bucket, &access_config_map(&bucket.name_any(), gone)).await?;

@@ -18,6 +18,8 @@ pub enum Facet {
     Rotation,
     /// Tags of the key.
     KeyTags,
+    /// KMS grants on the key.
+    Grants,
     /// The bucket itself.
     Bucket,
     /// Public access block.
@@ -44,6 +46,7 @@ impl Facet {
             Self::KeyPolicy => "key policy",
             Self::Rotation => "key rotation",
             Self::KeyTags => "key tags",
+            Self::Grants => "KMS grants",
             Self::Bucket => "bucket",
             Self::PublicAccessBlock => "public access block",
             Self::Ownership => "object ownership",
@@ -100,6 +103,13 @@ pub enum Action {
         /// Keys to remove.
         remove: Vec<String>,
     },
+    /// RevokeGrant.
+    RevokeGrant {
+        /// Id.
+        id: String,
+        /// Made by somebody else, rather than left over from a DecryptGrant.
+        foreign: bool,
+    },
     /// CreateBucket, with its tags and ownership in the call.
     CreateBucket {
         /// Tags.
@@ -151,6 +161,7 @@ impl Action {
             Self::PutKeyPolicy { .. } => Facet::KeyPolicy,
             Self::EnableRotation { .. } => Facet::Rotation,
             Self::TagKey { .. } => Facet::KeyTags,
+            Self::RevokeGrant { .. } => Facet::Grants,
             Self::CreateBucket { .. } => Facet::Bucket,
             Self::BlockPublicAccess => Facet::PublicAccessBlock,
             Self::EnforceOwnership => Facet::Ownership,
@@ -175,6 +186,8 @@ impl fmt::Display for Action {
             Self::DisableKey => f.write_str("disable the key"),
             Self::EnableKey => f.write_str("enable the key"),
             Self::PutKeyPolicy { .. } => f.write_str("put the key policy"),
+            Self::RevokeGrant { id, foreign: true } => write!(f, "revoke the foreign KMS grant {id}"),
+            Self::RevokeGrant { id, foreign: false } => write!(f, "revoke the left-over KMS grant {id}"),
             Self::EnableRotation { days } => write!(f, "rotate the key every {days} days"),
             Self::TagKey { .. } => f.write_str("tag the key"),
             Self::CreateBucket { .. } => f.write_str("create the bucket"),

@@ -8,7 +8,7 @@ use super::lockdown::{self, Lock};
 use super::observed::{LifecycleRule, abort_rule};
 use super::policies::{DutyRoles, bucket_policy};
 use crate::api::SecureBucket;
-use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, VersioningState};
+use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, ForeignGrants, VersioningState};
 use crate::api::types::Toggle;
 use crate::domain::arn::Place;
 use crate::domain::identity;
@@ -195,9 +195,15 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
             grant_namespaces: grant_namespaces(bucket),
             max_duration: format_duration(max),
             approvals: grants.approvals.unwrap_or(1),
+            foreign_grants: Some(spec.foreign_grants.unwrap_or_default()),
         },
         names,
     })
+}
+
+/// True if KMS grants that somebody else makes on the key are revoked.
+pub fn revokes_foreign(bucket: &SecureBucket) -> bool {
+    bucket.spec.foreign_grants == Some(ForeignGrants::Revoke)
 }
 
 /// Owner marks.

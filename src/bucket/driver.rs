@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::action::{Action, Facet};
 use super::desired::{Desired, Invalid, desired};
 use super::execute::Executor;
+use super::foreign::{Claim, Claims};
 use super::lockdown::{Lift, Looks, Turn, lift, turn};
 use super::observe::observe;
 use super::observed::KeyState;
 use super::plan::{Plan, Situation, plan};
 use super::status::{Pass, first_visit, invalid, summarise};
-use super::{access, latch, release};
+use super::{access, claims, latch, release};
 use crate::api::condition::{self, types};
 use crate::api::{BUCKET_FINALIZER, RECONCILE_AT, SecureBucket};
 use crate::aws::error::AwsError;
@@ -45,6 +46,7 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     let Some(mut object) = within(REQUEST_TIMEOUT, api.get_opt(&key.name)).await? else {
         ctx.bucket_backoff.reset(key);
         lock(&ctx.settled).remove(key);
+        claims::forget(ctx, key);
         return Ok(Next::Done);
     };
     let deleting = object.metadata.deletion_timestamp.is_some();
@@ -104,6 +106,8 @@ struct Rounds {
     failures: Vec<(Facet, AwsError)>,
     /// The bucket was seen, and is ours.
     exists: bool,
+    /// What the cache knew of DecryptGrants when KMS grants were last listed.
+    claims: Vec<Claim>,
 }
 
 async fn converge(
@@ -128,16 +132,19 @@ async fn converge(
         asked: asked.clone(),
         lockdown: (lockdown, lift(&object)),
     };
-    let known = settled(ctx, &object, &marks).filter(|_| !new && lift(&object) != Lift::Granted);
+    let known = match settled(ctx, &object, &marks).filter(|_| !new && lift(&object) != Lift::Granted) {
+        Some(known) => claims::refreshed(ctx, &object, known).await,
+        None => None,
+    };
     let due = known.as_ref().map(|s| s.until);
-    let Rounds { object, plan, failures, exists } = match known {
-        Some(known) => Rounds { object, plan: known.plan, failures: Vec::new(), exists: true },
+    let Rounds { object, plan, failures, exists, claims } = match known {
+        Some(known) => Rounds { object, plan: known.plan, failures: Vec::new(), exists: true, claims: known.claims },
         None => rounds(ctx, api, object, &desired, obey).await?,
     };
     ctx.untell(&object, Reason::InvalidSpec);
-    let access = access::statuses(ctx, &object, &desired);
+    let duties = access::statuses(ctx, &object, &desired);
     let deleting = object.metadata.deletion_timestamp.is_some();
-    let releasing = if deleting { release::waits_for(ctx, &object, &plan, &failures).await? } else { None };
+    let releasing = if deleting { release::waits_for(ctx, &object, &plan, &failures) } else { None };
     if !deleting || releasing.is_none() {
         access::forget_profiles(ctx, &object).await?;
     }
@@ -150,8 +157,9 @@ async fn converge(
         desired: &desired,
         plan: &plan,
         failures: &failures,
-        access,
+        duties,
         exists,
+        access: access::readers(ctx, &object, &desired, &plan),
         active_grants: access::active_grants(ctx, &object),
         releasing: releasing.clone(),
         obeyed: asked.filter(|_| new && failures.is_empty() && plan.finished()),
@@ -183,8 +191,8 @@ async fn converge(
         return Ok(Next::In(wait.min(Duration::from_secs(5))));
     }
     match (next, clean) {
-        (Next::In(wait), true) if due.is_none() => {
-            let entry = Settled { marks, plan, until: Instant::now() + wait };
+        (Next::In(wait), true) => {
+            let entry = Settled { marks, plan, until: due.unwrap_or_else(|| Instant::now() + wait), claims };
             lock(&ctx.settled).insert(key, entry);
         }
         (_, false) => {
@@ -245,9 +253,18 @@ async fn rounds(
     let mut failures = Vec::new();
     for round in 0.. {
         let status = executor.object.status.clone().unwrap_or_default();
+        // Before the look: what changes meanwhile counts as a change.
+        let known = status.key_arn.as_deref().map(|key| claims::cached(ctx, key)).unwrap_or_default();
         let observed = observe(&aws, &ctx.install, &desired.names, &status).await;
-        let situation = situation(ctx, &executor.object, obey);
+        let situation = Situation {
+            claims: match observed.key.value() {
+                Some(key) => claims::claims(ctx, &key.arn, key.grants.value().map_or(&[], Vec::as_slice)).await,
+                None => Claims::default(),
+            },
+            ..situation(ctx, &executor.object, obey)
+        };
         let plan = plan(desired, &observed, &situation, &ctx.install);
+        claims::tell(ctx, &executor.object, &plan);
         if let Some(key) = observed.key.value() {
             executor.key_arn = executor.key_arn.or_else(|| Some(key.arn.clone()));
         }
@@ -263,7 +280,7 @@ async fn rounds(
         let nothing_now = plan.actions.is_empty() || held_back && plan.widening == 0;
         if nothing_now || !failures.is_empty() || round == ROUNDS {
             let exists = plan.owns_bucket;
-            return Ok(Rounds { object: executor.object, plan, failures, exists });
+            return Ok(Rounds { object: executor.object, plan, failures, exists, claims: known });
         }
         let done = executor.run(&plan).await?;
         told(ctx, &executor.object, &done.actions, &situation);
@@ -288,6 +305,7 @@ fn situation(ctx: &Context, object: &SecureBucket, obey: bool) -> Situation {
         obey,
         releasing: object.metadata.deletion_timestamp.is_some(),
         key_disabled: status.lockdown.as_ref().is_some_and(|l| l.key_disabled == Some(true)),
+        claims: Claims::default(),
     }
 }
 
@@ -311,6 +329,8 @@ fn told(ctx: &Context, object: &SecureBucket, actions: &[Action], situation: &Si
             Action::CancelKeyDeletion => Reason::KeyRecovered,
             Action::CreateBucket { .. } => Reason::BucketCreated,
             Action::PutBucketTags { .. } if !situation.bound => Reason::BucketRecovered,
+            Action::RevokeGrant { foreign: true, .. } => Reason::ForeignAccessRevoked,
+            Action::RevokeGrant { foreign: false, .. } => Reason::LeftOverRevoked,
             Action::AnnounceKey | Action::RecordKey { .. } => continue,
             _ if situation.provisioned && !situation.spec_changed => continue,
             _ => Reason::Hardened,
@@ -323,6 +343,8 @@ fn told(ctx: &Context, object: &SecureBucket, actions: &[Action], situation: &Si
 fn tell(ctx: &Context, object: &SecureBucket, status: &crate::api::SecureBucketStatus) {
     for (type_, reason) in [(types::STALLED, Reason::Stalled), (types::RESTRICTED, Reason::Restricted)] {
         match condition::find(&status.conditions, type_) {
+            // Each find had its own event.
+            Some(c) if c.reason == types::FOREIGN_ACCESS => ctx.untell(object, reason),
             Some(c) => {
                 let denied = c.reason == "AccessDenied";
                 let taken = c.reason == "BucketNameTaken";

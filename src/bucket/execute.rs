@@ -107,7 +107,8 @@ impl Executor<'_> {
             | Action::EnableKey
             | Action::PutKeyPolicy { .. }
             | Action::EnableRotation { .. }
-            | Action::TagKey { .. } => self.on_key(aws, action).await,
+            | Action::TagKey { .. }
+            | Action::RevokeGrant { .. } => self.on_key(aws, action).await,
             Action::CreateBucket { .. }
             | Action::BlockPublicAccess
             | Action::EnforceOwnership
@@ -134,6 +135,11 @@ impl Executor<'_> {
                     kms.untag_key(key, remove).await?;
                 }
             }
+            Action::RevokeGrant { id, .. } => match kms.revoke_grant(key, id).await {
+                // Gone already; the next look tells.
+                Err(e) if e.kind == AwsErrorKind::NotFound => {}
+                answer => answer?,
+            },
             _ => {}
         }
         Ok(())

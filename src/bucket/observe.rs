@@ -31,16 +31,28 @@ pub async fn observe(aws: &Aws, install: &Installation, names: &Names, status: &
 }
 
 async fn observe_bucket(s3: &S3, bucket: &str, expected: bool) -> Seen<ObservedBucket> {
-    // Before it was ever seen, most likely it is not there: one question instead of eight.
+    // Before it was ever seen, most likely it is not there: one question instead of seven.
     if !expected {
-        match Seen::from_result(s3.head_bucket(bucket).await) {
-            Seen::Value(_) => {}
-            Seen::Absent => return Seen::Absent,
-            Seen::Unreadable(e) => return Seen::Unreadable(e),
-        }
+        return match Seen::from_result(s3.head_bucket(bucket).await) {
+            Seen::Value(region) => Seen::Value(bucket_facets(s3, bucket, region).await),
+            Seen::Absent => Seen::Absent,
+            Seen::Unreadable(e) => Seen::Unreadable(e),
+        };
     }
-    let (head, tags, public_access_block, ownership, encryption, versioning, lifecycle, policy) = tokio::join!(
-        s3.head_bucket(bucket),
+    let found = bucket_facets(s3, bucket, s3.region().to_owned()).await;
+    // A facet that has a value proves that the bucket is there and in this region. Where none has, nothing tells a bare bucket from none.
+    if found.proves_itself() {
+        return Seen::Value(found);
+    }
+    match Seen::from_result(s3.head_bucket(bucket).await) {
+        Seen::Value(region) => Seen::Value(ObservedBucket { region, ..found }),
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(e) => Seen::Unreadable(e),
+    }
+}
+
+async fn bucket_facets(s3: &S3, bucket: &str, region: String) -> ObservedBucket {
+    let (tags, public_access_block, ownership, encryption, versioning, lifecycle, policy) = tokio::join!(
         s3.bucket_tags(bucket),
         s3.public_access_block(bucket),
         s3.ownership(bucket),
@@ -49,12 +61,7 @@ async fn observe_bucket(s3: &S3, bucket: &str, expected: bool) -> Seen<ObservedB
         s3.lifecycle(bucket),
         s3.policy(bucket),
     );
-    let region = match Seen::from_result(head) {
-        Seen::Value(region) => region,
-        Seen::Absent => return Seen::Absent,
-        Seen::Unreadable(e) => return Seen::Unreadable(e),
-    };
-    Seen::Value(ObservedBucket {
+    ObservedBucket {
         region,
         tags: Seen::from_result(tags),
         public_access_block: Seen::from_result(public_access_block),
@@ -63,7 +70,7 @@ async fn observe_bucket(s3: &S3, bucket: &str, expected: bool) -> Seen<ObservedB
         versioning: Seen::from_result(versioning),
         lifecycle: Seen::from_result(lifecycle),
         policy: Seen::from_result(policy),
-    })
+    }
 }
 
 async fn observe_key(
@@ -91,8 +98,13 @@ async fn observe_key(
 
 /// The key that status names. Its alias is asked in parallel with its facets, and as a rule answers for the key too.
 async fn observe_known_key(kms: &Kms, alias: &str, arn: &str) -> Seen<ObservedKey> {
-    let (through_alias, policy, rotation, key_tags) =
-        tokio::join!(kms.describe_key(alias), kms.key_policy(arn), kms.rotation(arn), kms.key_tags(arn));
+    let (through_alias, policy, rotation, key_tags, grants) = tokio::join!(
+        kms.describe_key(alias),
+        kms.key_policy(arn),
+        kms.rotation(arn),
+        kms.key_tags(arn),
+        kms.list_grants(arn)
+    );
     let through_alias = Seen::from_result(through_alias);
     let (head, alias_target) = match through_alias {
         Seen::Value(head) if head.arn == arn => (Seen::Value(head), Seen::Value(arn.to_owned())),
@@ -113,6 +125,7 @@ async fn observe_known_key(kms: &Kms, alias: &str, arn: &str) -> Seen<ObservedKe
             alias_target,
             policy: Seen::from_result(policy),
             tags: Seen::from_result(key_tags),
+            grants: Seen::from_result(grants),
         }),
         Seen::Absent => Seen::Absent,
         Seen::Unreadable(e) => Seen::Unreadable(e),
@@ -120,8 +133,12 @@ async fn observe_known_key(kms: &Kms, alias: &str, arn: &str) -> Seen<ObservedKe
 }
 
 async fn with_facets(kms: &Kms, head: KeyHead, alias_target: Seen<String>) -> ObservedKey {
-    let (policy, rotation, key_tags) =
-        tokio::join!(kms.key_policy(&head.arn), kms.rotation(&head.arn), kms.key_tags(&head.arn));
+    let (policy, rotation, key_tags, grants) = tokio::join!(
+        kms.key_policy(&head.arn),
+        kms.rotation(&head.arn),
+        kms.key_tags(&head.arn),
+        kms.list_grants(&head.arn)
+    );
     ObservedKey {
         arn: head.arn,
         rotation_days: rotation_of(&head.state, rotation),
@@ -129,6 +146,7 @@ async fn with_facets(kms: &Kms, head: KeyHead, alias_target: Seen<String>) -> Ob
         alias_target,
         policy: Seen::from_result(policy),
         tags: Seen::from_result(key_tags),
+        grants: Seen::from_result(grants),
     }
 }
 

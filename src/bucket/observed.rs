@@ -3,6 +3,7 @@
 use crate::aws::error::Seen;
 use crate::domain::policy::Document;
 use crate::domain::tags::Tags;
+use crate::role::observed::ObservedGrant;
 
 /// Key and bucket as seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct ObservedKey {
     pub rotation_days: Seen<Option<i32>>,
     /// Tags.
     pub tags: Seen<Tags>,
+    /// KMS grants, whoever made them.
+    pub grants: Seen<Vec<ObservedGrant>>,
 }
 
 /// A bucket as seen.
@@ -74,6 +77,19 @@ pub struct ObservedBucket {
     pub lifecycle: Seen<Vec<LifecycleRule>>,
     /// Bucket policy.
     pub policy: Seen<Document>,
+}
+
+impl ObservedBucket {
+    /// True if a facet has a value: no bucket, no value.
+    pub fn proves_itself(&self) -> bool {
+        self.tags.value().is_some()
+            || self.public_access_block.value().is_some()
+            || self.ownership.value().is_some()
+            || self.encryption.value().is_some()
+            || self.versioning.value().is_some()
+            || self.lifecycle.value().is_some()
+            || self.policy.value().is_some()
+    }
 }
 
 /// `PublicAccessBlockConfiguration`.

@@ -8,9 +8,11 @@ mod key;
 
 use super::action::{Action, Facet};
 use super::desired::Desired;
+use super::foreign::{Claims, KeyGrant};
 use super::observed::{KeyState, Observed};
 use crate::aws::error::{AwsError, Seen};
 use crate::domain::drift::Merge;
+use crate::domain::foreign::{Foreign, Kind};
 use crate::domain::installation::Installation;
 use crate::domain::tags::{self, Owner, Tags};
 
@@ -29,6 +31,8 @@ pub struct Situation {
     pub spec_changed: bool,
     /// True if the object is being deleted: nothing new is made for it.
     pub releasing: bool,
+    /// What DecryptGrants say of the KMS grants on the key.
+    pub claims: Claims,
     /// True if `reconcile-at` asks for the declared state, responders' restrictions included.
     pub obey: bool,
     /// True if status notes that we have disabled the key, or were about to, for a lockdown.
@@ -86,6 +90,10 @@ pub struct Plan {
     pub key_state: Option<KeyState>,
     /// True if something is narrower than declared and stays so, because nothing may be given now.
     pub withheld: bool,
+    /// KMS grants on the key, and whose they are; `None` if they were not seen.
+    pub grants: Option<Vec<KeyGrant>>,
+    /// Access that somebody gave outside the operator.
+    pub foreign: Vec<Foreign>,
 }
 
 impl Plan {
@@ -243,6 +251,8 @@ impl Draft<'_> {
         if !merged.loosened.is_empty() {
             self.plan.drifted(facet, format!("missing, changed or foreign statements: {}", merged.loosened.join(", ")));
         }
+        let kind = if facet == Facet::KeyPolicy { Kind::KeyPolicy } else { Kind::BucketPolicy };
+        self.plan.foreign.extend(merged.foreign.iter().map(|sid| Foreign::allow(kind, sid)));
         for kept in &merged.kept {
             self.plan.restrict(
                 facet,

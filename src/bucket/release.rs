@@ -4,10 +4,10 @@ use kube::Api;
 
 use super::access;
 use super::action::Facet;
+use super::foreign::Whose;
 use super::plan::Plan;
 use crate::api::{BUCKET_FINALIZER, SecureBucket};
 use crate::aws::error::AwsError;
-use crate::domain::identity::kms_grant_prefix;
 use crate::grant::terms::target;
 use crate::k8s::events::Reason;
 use crate::k8s::finalizer;
@@ -16,25 +16,17 @@ use crate::reconcile::outcome::PassError;
 use crate::reconcile::queue::Next;
 
 /// What still gives access, in words; `None` when all is out and was read back.
-///
-/// # Errors
-/// If the KMS grants cannot be listed.
-pub async fn waits_for(
-    ctx: &Context,
-    bucket: &SecureBucket,
-    plan: &Plan,
-    failures: &[(Facet, AwsError)],
-) -> Result<Option<String>, PassError> {
+pub fn waits_for(ctx: &Context, bucket: &SecureBucket, plan: &Plan, failures: &[(Facet, AwsError)]) -> Option<String> {
     let status = bucket.status.clone().unwrap_or_default();
     let identity = status.identity.clone().unwrap_or_default();
     for key in access::role_keys(bucket) {
         let out = access::withdrawn(ctx, &key, &identity);
         if !out {
             ctx.queues.roles.add_now(key.clone());
-            return Ok(Some(format!(
+            return Some(format!(
                 "waiting until the role of ServiceAccount {} no longer has its duty",
                 key.service_account
-            )));
+            ));
         }
     }
     let key = ObjectKey::of(bucket);
@@ -47,21 +39,17 @@ pub async fn waits_for(
     });
     if let Some(grant) = open {
         ctx.queues.grants.add_now(ObjectKey::of(&*grant));
-        return Ok(Some(format!("waiting until DecryptGrant {} is removed from AWS", ObjectKey::of(&*grant))));
+        return Some(format!("waiting until DecryptGrant {} is removed from AWS", ObjectKey::of(&*grant)));
     }
     if !plan.in_sync() || !failures.is_empty() {
         // What needs somebody is said by the conditions; a bucket or key that is not ours is let go of.
-        return Ok(if ours(plan) { Some("waiting until key and bucket are as declared".into()) } else { None });
+        return ours(plan).then(|| "waiting until key and bucket are as declared".into());
     }
-    if let Some(arn) = &status.key_arn {
-        let place = ctx.install.place_in(status.region.as_deref().unwrap_or(&ctx.install.place.region));
-        let grants = ctx.aws.kms(&place).list_grants(arn).await?;
-        let prefix = kms_grant_prefix(&ctx.install.cluster);
-        if grants.iter().any(|g| g.name.as_deref().is_some_and(|n| n.starts_with(&prefix))) {
-            return Ok(Some("waiting until the last KMS grant on the key is gone".into()));
-        }
-    }
-    Ok(None)
+    // Those that are left over were revoked by the plan; the others belong to DecryptGrants, or to some that cannot be read.
+    let ours = plan.grants.iter().flatten().find(|g| g.whose != Whose::Foreign);
+    ours.map(|g| {
+        format!("waiting until KMS grant {} on the key is gone: its DecryptGrant has to let go of it", g.seen.id)
+    })
 }
 
 /// False if nothing in AWS is this object's: the name was taken, or key or bucket are somebody else's or gone.
@@ -85,6 +73,11 @@ pub async fn finish(ctx: &Context, api: &Api<SecureBucket>, bucket: &SecureBucke
             format!("no bucket was made; key {key} stays; apply the same object again to take it back")
         }
         _ => "nothing was made in AWS".to_owned(),
+    };
+    let foreign = status.access.iter().filter(|a| a.foreign_id().is_some()).count();
+    let retained = match foreign {
+        0 => retained,
+        n => format!("{retained}. {n} KMS grants that the operator did not make stay on the key"),
     };
     ctx.event(bucket, Reason::BucketRetained, "Release", retained);
     finalizer::remove(api, bucket, BUCKET_FINALIZER).await?;

@@ -4,14 +4,16 @@ use jiff::Timestamp;
 
 use super::action::Facet;
 use super::desired::{Desired, Invalid};
+use super::foreign::KeyGrant;
 use super::lockdown::{self, Turn};
 use super::observed::KeyState;
 use super::plan::{Blocked, Plan};
 use crate::api::SecureBucket;
-use crate::api::condition::{Set, types, update};
+use crate::api::condition::{Set, find, types, update};
 use crate::api::lockdown::{LockdownLevel, LockdownStatus};
-use crate::api::secure_bucket::{AccessStatus, SecureBucketStatus};
+use crate::api::secure_bucket::{AccessStatus, DutyStatus, ForeignGrants, SecureBucketStatus};
 use crate::aws::error::AwsError;
+use crate::domain::foreign::Foreign;
 use crate::domain::installation::Installation;
 use crate::reconcile::outcome::{explain, meaning};
 use crate::role::state::Problem;
@@ -26,7 +28,9 @@ pub struct Pass<'a> {
     /// Actions that failed, by facet.
     pub failures: &'a [(Facet, AwsError)],
     /// Duties and their roles.
-    pub access: Vec<(AccessStatus, Option<Problem>)>,
+    pub duties: Vec<(DutyStatus, Option<Problem>)>,
+    /// Who can decrypt now, and how many found no room in the list.
+    pub access: (Vec<AccessStatus>, usize),
     /// Open grants.
     pub active_grants: i32,
     /// True if the last observation showed the bucket, and it is ours.
@@ -59,6 +63,7 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
     let mut sets = summary(pass, install);
     sets.extend(GROUPS.iter().map(|(type_, facets)| piece(type_, facets, pass, install)));
     sets.push(roles(pass));
+    sets.extend(foreign(pass, &before));
     SecureBucketStatus {
         observed_generation: Some(generation),
         conditions: update(&before.conditions, &sets, generation, now),
@@ -72,7 +77,9 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
             .clone()
             .or_else(|| (complete && pass.exists).then(|| crate::domain::time::format_instant(now))),
         effective: Some(desired.effective.clone()),
-        access: pass.access.iter().map(|(a, _)| a.clone()).collect(),
+        duties: pass.duties.iter().map(|(a, _)| a.clone()).collect(),
+        access: pass.access.0.clone(),
+        access_left_out: i32::try_from(pass.access.1).ok().filter(|n| *n > 0),
         active_grants: Some(pass.active_grants),
         managed_tags: if complete {
             desired.user_tags.clone()
@@ -198,10 +205,38 @@ fn state(pass: &Pass<'_>, install: &Installation) -> Option<Problem> {
     if let Some(action) = pass.plan.actions.first() {
         return Some(Problem::passing("Progressing", format!("still to do: {action}")));
     }
-    if let Some(problem) = pass.access.iter().filter_map(|(_, p)| p.as_ref()).max_by_key(|p| p.stalled) {
+    if let Some(words) = foreign_words(pass) {
+        return Some(Problem::stalled("ForeignAccess", words));
+    }
+    if let Some(problem) = pass.duties.iter().filter_map(|(_, p)| p.as_ref()).max_by_key(|p| p.stalled) {
         return Some(problem.clone());
     }
     pass.plan.restricted.first().map(|r| Problem::passing("Restricted", &r.message))
+}
+
+/// KMS grants that are named in one message.
+const NAMED: usize = 5;
+
+/// What is said of KMS grants that somebody else made; `None` if there are none.
+fn foreign_words(pass: &Pass<'_>) -> Option<String> {
+    let all: Vec<Foreign> = pass.plan.grants.iter().flatten().filter_map(KeyGrant::foreign).collect();
+    let named = all.iter().take(NAMED).map(|f| f.words.as_str()).collect::<Vec<_>>().join("; ");
+    let more = all.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let way = match pass.desired.effective.foreign_grants {
+        Some(ForeignGrants::Revoke) => "being revoked",
+        _ => "revoke it in AWS, or set spec.foreignGrants: Revoke",
+    };
+    (!all.is_empty()).then(|| format!("not made by the operator: {named}{more}. {way}"))
+}
+
+/// `ForeignAccess`. While the KMS grants cannot be listed, what was said of them before still stands.
+fn foreign(pass: &Pass<'_>, before: &SecureBucketStatus) -> Option<Set> {
+    if pass.plan.grants.is_none() {
+        let said = find(&before.conditions, types::FOREIGN_ACCESS).filter(|_| !pass.plan.unreadable.is_empty());
+        return said.map(|c| Set::yes(types::FOREIGN_ACCESS, &c.reason, &c.message));
+    }
+    foreign_words(pass).map(|words| Set::yes(types::FOREIGN_ACCESS, "ForeignAccess", words))
 }
 
 /// The condition of one piece.
@@ -240,7 +275,7 @@ fn facet_of(blocked: &Blocked) -> Facet {
 }
 
 fn roles(pass: &Pass<'_>) -> Set {
-    let mut problems = pass.access.iter().filter_map(|(a, p)| p.as_ref().map(|p| (a, p)));
+    let mut problems = pass.duties.iter().filter_map(|(a, p)| p.as_ref().map(|p| (a, p)));
     match problems.next() {
         Some((access, problem)) => {
             Set::no(types::ROLES, &problem.reason, format!("access {}: {}", access.name, problem.message))

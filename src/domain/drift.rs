@@ -12,6 +12,8 @@ pub struct Merge {
     pub write: Option<Document>,
     /// Sids of statements that were missing or changed, and Sids of Allows that are not ours: what an event names.
     pub loosened: Vec<String>,
+    /// Those of them that are Allows: somebody gave access.
+    pub foreign: Vec<String>,
     /// Foreign Denies that stay.
     pub kept: Vec<Statement>,
     /// True if the observed document differs only because the desired state changed since we wrote it; no drift then.
@@ -68,10 +70,12 @@ fn merge_all(
         .iter()
         .filter(|s| s.effect == Effect::Allow && !desired.contains(s))
         .map(|s| if s.sid.is_empty() { "(Allow without Sid)".to_owned() } else { s.sid.clone() });
-    let mut loosened: Vec<String> = if outdated { Vec::new() } else { missing.chain(foreign).collect() };
+    let foreign: Vec<String> = if outdated { Vec::new() } else { foreign.collect() };
+    let mut loosened: Vec<String> =
+        if outdated { Vec::new() } else { missing.chain(foreign.iter().cloned()).collect() };
     loosened.sort();
     loosened.dedup();
-    Merge { write: Some(target.certified()), loosened, kept, outdated }
+    Merge { write: Some(target.certified()), loosened, foreign, kept, outdated }
 }
 
 /// A change of a document in two writes, so that nothing is given before all else is in place.

@@ -2,6 +2,7 @@
 
 pub mod arn;
 pub mod drift;
+pub mod foreign;
 pub mod identity;
 pub mod installation;
 pub mod policy;

@@ -50,6 +50,15 @@ impl Prefixes {
         self.0.iter().map(String::as_str)
     }
 
+    /// True if an object may lie under prefixes of both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let stem = |p: &str| if p == WHOLE_BUCKET { String::new() } else { p.to_owned() };
+        self.iter().any(|a| {
+            let a = stem(a);
+            other.iter().map(stem).any(|b| a.starts_with(&b) || b.starts_with(&a))
+        })
+    }
+
     /// ARNs of the objects under the prefixes, for `Resource`.
     pub fn object_arns(&self, bucket_arn: &str) -> Vec<String> {
         self.iter()
@@ -101,6 +110,21 @@ mod tests {
         let p = Prefixes::parse(&["a/b/", "a/", "a/", "ab/"]).unwrap();
         assert_eq!(p.iter().collect::<Vec<_>>(), ["a/", "ab/"]);
         assert_eq!(Prefixes::parse(&["a/", "*"]).unwrap().iter().collect::<Vec<_>>(), ["*"]);
+    }
+
+    #[test]
+    fn overlapping() {
+        let parse = |p: &[&str]| Prefixes::parse(p).unwrap();
+        for (a, b, expected) in [
+            (&["a/"][..], &["a/b/"][..], true),
+            (&["a/b/"], &["a/"], true),
+            (&["a/"], &["ab/"], false),
+            (&["a/", "c/"], &["b/", "c/d/"], true),
+            (&["*"], &["x/"], true),
+            (&["x/"], &["y/"], false),
+        ] {
+            assert_eq!(parse(a).overlaps(&parse(b)), expected, "{a:?} {b:?}");
+        }
     }
 
     #[test]

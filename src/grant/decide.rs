@@ -294,7 +294,9 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
         let name = kms_grant_name(&install.cluster, &input.uid, &terms.terms_hash, role_id);
         return Step::Name { name, role_id: role_id.clone() };
     };
-    let ours = kms.iter().find(|g| g.name.as_deref() == Some(&named.name));
+    // Whoever reads status can make another under the name.
+    let ours =
+        kms.iter().find(|g| g.name.as_deref() == Some(&named.name) && named.id.as_ref().is_none_or(|id| *id == g.id));
     match (&named.id, ours) {
         (None, Some(grant)) => Step::RecordIssued { id: grant.id.clone() },
         (None, None) => unready(facts, terms, document, &input, install).unwrap_or(Step::Issue),

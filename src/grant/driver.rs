@@ -7,9 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
+use super::bound::{bound, put};
 use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
 use super::observe::{look, unlooked};
+use super::overlap::{still_readable, with_others};
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
 use crate::api::condition::{Set, types, update};
@@ -181,6 +183,26 @@ impl Work<'_> {
         others.filter_map(|g| open_grant(g, &self.ctx.install, now)).map(|(input, _)| input).collect()
     }
 
+    /// What else lets the subject read the same data.
+    fn still_readable(&self, now: Timestamp) -> Vec<String> {
+        let all = self.ctx.caches.grants.list_in(&self.role_key().namespace);
+        let others = all.iter().map(AsRef::as_ref);
+        still_readable(&self.grant, others, self.bucket.as_ref(), &self.ctx.install, now)
+    }
+
+    /// What the ServiceAccount and other grants say beside the decision.
+    fn inform(&self, status: &mut DecryptGrantStatus, now: Timestamp) {
+        let key = self.role_key();
+        let named = self.ctx.annotated_role(&key.namespace, &key.service_account);
+        let named = named.as_ref().map(Option::as_deref);
+        let set = status.ended.is_none().then(|| bound(&self.grant, named, &self.ctx.install));
+        let generation = self.grant.metadata.generation.unwrap_or_default();
+        put(&mut status.conditions, set, generation, self.ctx.clock.system_now());
+        if status.ended.is_some() && self.bucket_unreadable.is_none() {
+            status.still_readable_through = self.still_readable(now);
+        }
+    }
+
     /// Does one step. `Some` ends the pass.
     async fn perform(&mut self, step: &Step) -> Result<Option<Next>, PassError> {
         let now = self.ctx.clock.aws_now();
@@ -208,11 +230,17 @@ impl Work<'_> {
             }
             Step::RecordIssued { id } => self.record_issued(id, now).await?,
             Step::End { reason, message } => {
+                let others = self.still_readable(now);
+                let message = with_others(message, &others);
                 let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
-                self.conclude(step, |s| s.ended = Some(end)).await?;
+                self.conclude(step, |s| {
+                    s.ended = Some(end);
+                    s.still_readable_through = others;
+                })
+                .await?;
                 let uid = self.grant.uid().unwrap_or_default();
                 lock(&self.ctx.ended).entry(uid).or_insert_with(Instant::now);
-                tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, message);
+                tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, &message);
                 self.looked = None;
             }
             Step::Revoke { ids } => self.revoke(ids).await?,
@@ -387,6 +415,7 @@ impl Work<'_> {
         let mut status = self.grant.status.clone().unwrap_or_default();
         status.bucket.get_or_insert_with(|| terms::target(&self.grant).to_string());
         let was = status.clone();
+        self.inform(&mut status, now);
         let status = settle(&self.grant, status, step, now, self.ctx.clock.system_now());
         self.grant = replace_status(&self.api, &self.grant, status.clone()).await?;
         tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);

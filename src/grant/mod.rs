@@ -1,5 +1,6 @@
 //! The DecryptGrant slice: from a request to the proof that nothing of it is left.
 
+pub mod bound;
 pub mod deadline;
 pub mod decide;
 #[cfg(feature = "operator")]
@@ -7,6 +8,7 @@ pub mod driver;
 #[cfg(feature = "operator")]
 pub mod observe;
 mod over;
+pub mod overlap;
 mod removal;
 pub mod status;
 #[cfg(feature = "operator")]

@@ -65,6 +65,9 @@ reasons! {
     AccessWithdrawn Normal "A standing duty was withdrawn from a ServiceAccount.";
     DriftDetected Warning "Something in AWS was loosened outside the operator.";
     DriftRepaired Normal "What was loosened outside the operator is again as declared.";
+    ForeignAccess Warning "Somebody gave access outside the operator: by a KMS grant on the key, or by an Allow in a policy, which is removed.";
+    ForeignAccessRevoked Normal "A KMS grant that somebody else made was revoked (`spec.foreignGrants: Revoke`).";
+    LeftOverRevoked Warning "A KMS grant of ours for which no DecryptGrant answers any more was revoked.";
     Restricted Warning "Something in AWS was tightened outside the operator. It stays until the annotation `securebucket.io/reconcile-at` asks for the declared state.";
     LockedDown Warning "The bucket was locked down: nobody reads, and every grant on it is over for good.";
     LockdownLifted Normal "A lockdown was lifted: duties are in force again, ended grants are not.";

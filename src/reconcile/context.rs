@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, ServiceAccount};
 use kube::core::PartialObjectMeta;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::foreign::ForeignSeen;
 use super::leadership::Leadership;
 use super::outcome::PassError;
 use super::queue::{Next, Queue};
 use crate::api::lockdown::LockdownStatus;
-use crate::api::{DecryptGrant, SecureBucket};
+use crate::api::{DecryptGrant, ROLE_ARN, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::listing::Listings;
+use crate::bucket::foreign::Claim;
 use crate::bucket::lockdown::Lift;
 use crate::bucket::plan::Plan;
 use crate::clock::Clock;
@@ -158,6 +160,8 @@ pub struct Settled {
     pub plan: Plan,
     /// When the next drift check is due.
     pub until: Instant,
+    /// What DecryptGrants said of the KMS grants on the key when those were last listed.
+    pub claims: Vec<Claim>,
 }
 
 /// Everything.
@@ -200,6 +204,8 @@ pub struct Context {
     pub settled: Mutex<BTreeMap<ObjectKey, Settled>>,
     /// Roles that were as they should be: the same inputs need no look until then.
     pub quiet: Mutex<BTreeMap<RoleKey, (Inputs, Instant)>>,
+    /// Access that somebody gave outside the operator.
+    pub foreign: ForeignSeen,
     /// SecureBuckets whose last failure was told as an event: (reason, message).
     pub told: Mutex<BTreeMap<String, String>>,
 }
@@ -237,6 +243,11 @@ impl Context {
     /// Uid of a ServiceAccount, from the cache.
     pub fn service_account_uid(&self, namespace: &str, name: &str) -> Option<String> {
         self.caches.service_accounts.get(namespace, name).and_then(|s| s.metadata.uid.clone())
+    }
+
+    /// The role that a ServiceAccount names in its annotation, if it names one; `None` if the cache has no such ServiceAccount.
+    pub fn annotated_role(&self, namespace: &str, name: &str) -> Option<Option<String>> {
+        self.caches.service_accounts.get(namespace, name).map(|s| s.annotations().get(ROLE_ARN).cloned())
     }
 
     /// Uid of a ServiceAccount, asked of the API server: before access is widened.

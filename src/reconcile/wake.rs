@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::context::{ObjectKey, Queues, lock};
 use super::queue::Queue;
 use crate::api::condition::{find, types};
-use crate::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, LIFT_LOCKDOWN, RECONCILE_AT, SecureBucket};
+use crate::api::{
+    BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, LIFT_LOCKDOWN, RECONCILE_AT, ROLE_ARN, SecureBucket,
+};
 use crate::bucket::access::role_keys;
 use crate::bucket::lockdown::{level, refuses_grants};
 use crate::clock::Clock;
@@ -117,7 +119,7 @@ impl Waker {
     }
 
     /// A DecryptGrant came, changed or went.
-    pub fn grant(&self, event: &WatchEvent<DecryptGrant>) {
+    pub fn grant(&self, event: &WatchEvent<DecryptGrant>, grants: &Cache<DecryptGrant>) {
         let (grant, gone) = match event {
             WatchEvent::Applied(g) => (g, false),
             WatchEvent::Deleted(g) => (g, true),
@@ -161,13 +163,25 @@ impl Waker {
         }
         self.end(grant, &key, gone);
         let active = find(&status.conditions, types::ACTIVE).map(|c| c.status.clone());
-        let for_bucket = json!([grant.uid(), active, status.expires_at.is_some(), status.removal]);
+        let ended = status.ended.is_some();
+        let for_bucket =
+            json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal]);
         if self.changed("grant/bucket", &key, for_bucket) || gone {
             let target = target(grant);
             self.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
         }
+        if self.changed("grant/ended", &key, json!(ended)) || gone {
+            let account = &grant.spec.subject.service_account_ref.name;
+            let ended_before = |g: &&Arc<DecryptGrant>| {
+                g.spec.subject.service_account_ref.name == *account
+                    && g.status.as_ref().is_some_and(|s| !s.still_readable_through.is_empty())
+            };
+            for other in grants.list_in(&key.namespace).iter().filter(ended_before) {
+                self.queues.grants.add_now(ObjectKey::of(&**other));
+            }
+        }
         if gone {
-            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end"]);
+            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended"]);
         }
     }
 
@@ -201,7 +215,9 @@ impl Waker {
             WatchEvent::Undecodable(_) | WatchEvent::Synced => return,
         };
         let key = ObjectKey::of(&**account);
-        if !self.changed("account", &key, json!(account.metadata.uid)) && !gone {
+        let named = self.changed("account/role", &key, json!(account.annotations().get(ROLE_ARN)));
+        let other = self.changed("account", &key, json!(account.metadata.uid)) || gone;
+        if !other && !named {
             return;
         }
         let role = RoleKey { namespace: key.namespace.clone(), service_account: key.name.clone() };
@@ -210,16 +226,21 @@ impl Waker {
             self.queues.buckets.add_now(ObjectKey::of(&**bucket));
             concerned = true;
         }
-        let of_role = |g: &&Arc<DecryptGrant>| g.spec.subject.service_account_ref.name == key.name;
+        let of_role = |g: &&Arc<DecryptGrant>| {
+            // What is over for good is told nothing of an annotation.
+            g.spec.subject.service_account_ref.name == key.name
+                && (other || g.status.as_ref().is_none_or(|s| s.ended.is_none()))
+        };
         for grant in grants.list_in(&key.namespace).iter().filter(of_role) {
             self.queues.grants.add_now(ObjectKey::of(&**grant));
             concerned = true;
         }
-        if concerned {
+        // The role does not depend on who names it.
+        if concerned && other {
             self.queues.roles.add_now(role);
         }
         if gone {
-            self.forget(&key, &["account"]);
+            self.forget(&key, &["account", "account/role"]);
         }
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::api::lockdown::LockdownLevel;
 use crate::api::secure_bucket::Duty;
 use crate::domain::policy::{Document, Effect, Set, Statement};
-use crate::domain::prefix::Prefixes;
+use crate::domain::prefix::{Prefixes, WHOLE_BUCKET};
 use crate::domain::time::{format_instant, parse_instant};
 
 /// Inline policies of a role, together, at most this many characters without white space (IAM User Guide, reference_iam-quotas).
@@ -333,18 +333,36 @@ pub fn without_own_ends(document: &Document, wanted: &[Statement]) -> Document {
 /// True if the document lets `grant` read to its end and not beyond: its exact Allow is there, and a Deny not earlier than its end.
 /// Only then may the KMS grant be issued.
 pub fn carries(document: &Document, grant: &GrantInput) -> bool {
+    let denies = held_denies(document).iter().any(|d| {
+        d.identity == grant.bucket.identity && d.bucket_arn == grant.bucket.bucket_arn && d.from >= grant.expires_at
+    });
+    reads(document, grant) && denies
+}
+
+/// True if the document has the exact Allow of the grant.
+pub fn reads(document: &Document, grant: &GrantInput) -> bool {
     let until = format_instant(grant.expires_at);
     let wanted: BTreeSet<String> = grant.prefixes.object_arns(&grant.bucket.bucket_arn).into_iter().collect();
-    let allows = document.statements.iter().any(|s| {
+    document.statements.iter().any(|s| {
         s.effect == Effect::Allow
             && s.condition("DateLessThan", "aws:CurrentTime") == Some(&until)
             && matches!(&s.resources, Set::Only(r) if wanted.iter().all(|w| covered(r, w)))
             && matches!(&s.actions, Set::Only(a) if a.contains("s3:GetObject"))
-    });
-    let denies = held_denies(document).iter().any(|d| {
-        d.identity == grant.bucket.identity && d.bucket_arn == grant.bucket.bucket_arn && d.from >= grant.expires_at
-    });
-    allows && denies
+    })
+}
+
+/// Prefixes under which the document lets its role read by a Processor's duty on this bucket; `None` if it has no such duty.
+pub fn processed(document: &Document, identity: &str, bucket_arn: &str) -> Option<Vec<String>> {
+    let sid = format!("Process{identity}");
+    let allow = document.statements.iter().find(|s| s.effect == Effect::Allow && s.sid == sid)?;
+    // Under a lockdown it writes and does not read.
+    let reading = matches!(&allow.actions, Set::Only(a) if a.contains("s3:GetObject"));
+    let (Set::Only(resources), true) = (&allow.resources, reading) else { return None };
+    let prefix = |r: &String| {
+        let path = r.strip_prefix(bucket_arn)?.strip_prefix('/')?;
+        Some(if path == WHOLE_BUCKET { path.to_owned() } else { path.strip_suffix('*')?.to_owned() })
+    };
+    Some(resources.iter().filter_map(prefix).collect())
 }
 
 fn covered(resources: &BTreeSet<String>, wanted: &str) -> bool {

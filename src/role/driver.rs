@@ -19,6 +19,7 @@ use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::time::after;
 use crate::grant::deadline::removal_due;
+use crate::grant::terms::target;
 use crate::k8s::events::Reason;
 use crate::reconcile::backoff::Class;
 use crate::reconcile::context::{Context, ObjectKey, failed, lock};
@@ -97,6 +98,7 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             fresh = true;
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
+        tell_foreign(ctx, key, &objects, &drawn.plan);
         let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
             ctx.roles.looked(key, begun);
@@ -251,6 +253,24 @@ async fn one(iam: &Iam, desired: &DesiredRole, action: &Action) -> Result<(), Aw
     }
 }
 
+/// Says once for each find that somebody gave the role access: to those who give it duties, and whose data its open grants read.
+fn tell_foreign(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
+    for find in ctx.foreign.found(&format!("role/{key}"), plan.foreign.clone()) {
+        ctx.metrics.foreign_access(find.kind);
+        tracing::warn!(role = %key, kind = find.kind.name(), id = find.id, what = find.words, "foreign access");
+        let own = holders(key, objects).cloned();
+        let read = objects.inputs(key, ctx, ctx.clock.aws_now()).grants;
+        let of_grants = ctx.caches.buckets.list().into_iter().filter(|b| {
+            let identity = b.status.as_ref().and_then(|s| s.identity.as_ref());
+            read.iter().any(|g| Some(&g.bucket.identity) == identity)
+        });
+        for bucket in own.chain(of_grants) {
+            let words = format!("role of {key}: {}", find.words);
+            ctx.event(bucket.as_ref(), Reason::ForeignAccess, find.kind.name(), words);
+        }
+    }
+}
+
 fn note_drift(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
     for difference in &plan.drift {
         ctx.metrics.drift_detected("role");
@@ -357,6 +377,11 @@ fn state(
     }
 }
 
+/// True if there may be something of the grant in AWS.
+fn opened(grant: &crate::api::DecryptGrant) -> bool {
+    grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() && s.removal.is_none())
+}
+
 /// Notes the state and wakes who depends on it, if it changed.
 fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
     if !ctx.roles.set(key, state) {
@@ -368,6 +393,11 @@ fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
         }
     }
     for grant in ctx.caches.grants.list_in(&key.namespace) {
+        if grant.spec.subject.service_account_ref.name == key.service_account && opened(&grant) {
+            // Its owner's list of who can decrypt follows the role's policy.
+            let target = target(&grant);
+            ctx.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
+        }
         let finished = grant.status.as_ref().is_some_and(|s| s.removal.is_some());
         if grant.spec.subject.service_account_ref.name == key.service_account && !finished {
             let name = ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() };

@@ -5,12 +5,14 @@ use std::sync::Mutex;
 
 use super::document::HeldDeny;
 use super::state::RoleKey;
-use crate::api::DecryptGrant;
+use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::aws::kms::Kms;
+use crate::bucket::action::Action;
 use crate::domain::identity::{key_alias, kms_grant_prefix};
 use crate::domain::tags;
 use crate::domain::time::after;
+use crate::k8s::events::Reason;
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::context::{Context, lock};
 use jiff::{SignedDuration, Timestamp};
@@ -98,8 +100,9 @@ impl CleanSince {
             for grant in ours {
                 // Its object is gone, or had proved its removal before the list showed this one.
                 tracing::warn!(role = %key, grant = %grant.id, "revoking a KMS grant that no DecryptGrant answers for");
-                if let Err(e) = kms.revoke_grant(&key_arn, &grant.id).await {
-                    tracing::warn!(role = %key, error = %e, "not revoked");
+                match kms.revoke_grant(&key_arn, &grant.id).await {
+                    Ok(()) => tell(ctx, deny, &grant.id),
+                    Err(e) => tracing::warn!(role = %key, error = %e, "not revoked"),
                 }
             }
         }
@@ -157,6 +160,18 @@ impl CleanSince {
             }
         }
         Seen::Absent
+    }
+}
+
+/// Says it to the bucket's owner, if the SecureBucket is there.
+fn tell(ctx: &Context, deny: &HeldDeny, id: &str) {
+    let all = ctx.caches.buckets.list();
+    let whose = |b: &&std::sync::Arc<SecureBucket>| {
+        b.status.as_ref().is_some_and(|s| s.identity.as_deref() == Some(&deny.identity))
+    };
+    if let Some(bucket) = all.iter().find(whose) {
+        let action = Action::RevokeGrant { id: id.to_owned(), foreign: false };
+        ctx.event(bucket.as_ref(), Reason::LeftOverRevoked, "KMS grants", action.to_string());
     }
 }
 

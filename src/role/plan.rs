@@ -8,6 +8,7 @@ use super::observed::ObservedRole;
 use super::state::Problem;
 use crate::aws::error::{AwsError, Seen};
 use crate::domain::drift::{KEPT, Stages, merge, merge_carrying, stages, until_last};
+use crate::domain::foreign::{Foreign, Kind};
 use crate::domain::policy::{Document, Effect, Statement};
 use crate::domain::tags::{self, Tags};
 
@@ -77,6 +78,8 @@ pub struct Plan {
     pub widens: bool,
     /// Differences that nobody declared.
     pub drift: Vec<String>,
+    /// Access among them that somebody gave.
+    pub foreign: Vec<Foreign>,
     /// Stricter than declared, left as it is.
     pub restricted: Vec<String>,
     /// In the way.
@@ -141,7 +144,7 @@ pub fn plan(
             "the owner marks are gone from the role; annotate securebucket.io/reconcile-at to put them back".into(),
         );
     }
-    let Foreign { removals, lifted, lingering } = plan_foreign(&mut plan, role, obey);
+    let Others { removals, lifted, lingering } = plan_foreign(&mut plan, role, obey);
     let mut document = plan_document(&mut plan, statements, &lifted, role, obey);
     let mut trust = plan_trust(&mut plan, desired, role, obey);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
@@ -235,6 +238,7 @@ fn plan_trust(plan: &mut Plan, desired: &DesiredRole, role: &ObservedRole, obey:
     if !merged.loosened.is_empty() {
         plan.drift.push(format!("trust policy: {}", merged.loosened.join(", ")));
     }
+    plan.foreign.extend(merged.foreign.iter().map(|sid| Foreign::allow(Kind::TrustPolicy, sid)));
     for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the trust policy", kept.sid));
     }
@@ -256,7 +260,7 @@ fn without_new(target: &Document, seen: Option<&Document>) -> Vec<Statement> {
 
 /// What is to be done about policies that are not ours.
 #[derive(Default)]
-struct Foreign {
+struct Others {
     /// Their removal.
     removals: Vec<Action>,
     /// Denies that stand in them and are carried over; if the declared state is asked for, only until all else is done.
@@ -267,8 +271,8 @@ struct Foreign {
 
 /// Policies that only deny stay, the others go. Denies of those that go are carried over; a policy goes only when its Denies are seen in our
 /// document.
-fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Foreign {
-    let mut all = Foreign::default();
+fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Others {
+    let mut all = Others::default();
     let carried =
         |deny: &Statement| role.document.value().is_some_and(|ours| ours.statements.iter().any(|s| deny.implied_by(s)));
     for policy in &role.foreign {
@@ -289,6 +293,9 @@ fn plan_foreign(plan: &mut Plan, role: &ObservedRole, obey: bool) -> Foreign {
             continue;
         }
         plan.drift.push(format!("foreign policy {}", policy.name));
+        let kind = if policy.attached { Kind::AttachedPolicy } else { Kind::InlinePolicy };
+        let allows = statements().any(|s| s.effect == Effect::Allow);
+        plan.foreign.extend(allows.then(|| Foreign::policy(kind, &policy.name)));
         let name = policy.name.clone();
         let removal = if policy.attached { Action::Detach { arn: name } } else { Action::DeleteForeign { name } };
         let safe = if obey { role.document.failure().is_none() } else { denies.iter().all(carried) };
@@ -328,6 +335,7 @@ fn plan_document(
     if !merged.loosened.is_empty() {
         plan.drift.push(format!("role policy: {}", merged.loosened.join(", ")));
     }
+    plan.foreign.extend(merged.foreign.iter().map(|sid| Foreign::allow(Kind::RolePolicy, sid)));
     let mut at_once = without_new(&target, seen);
     at_once.extend(lifted.iter().filter(|_| obey).map(until_last));
     let Stages { first, last } = stages(seen, &at_once, target);

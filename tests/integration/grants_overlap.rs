@@ -53,8 +53,14 @@ async fn the_outer_prefix_ends_first() {
     world.grant_removed("outer").await;
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
+    // It says what goes on, as long as it does.
+    let through = |g: &DecryptGrant| g.status.as_ref().unwrap().still_readable_through.clone();
+    let outer = world.grant_when("outer", "names the other", |g| through(g) == ["DecryptGrant inner"]).await;
+    let message = outer.status.unwrap().ended.unwrap().message;
+    assert!(message.contains("still reads") && message.contains("DecryptGrant inner"), "{message}");
     hand_back(&world, "inner").await;
     reports.get(&ids.bucket, "calls/2026/x").await.denied();
+    world.grant_when("outer", "names no other", |g| through(g).is_empty()).await;
 }
 
 #[tokio::test]
@@ -88,6 +94,7 @@ async fn an_early_end_of_one_leaves_the_other() {
     let reports = world.workload("reports").await;
     reports.get(&ids.bucket, "calls/2025/x").await.allowed();
     hand_back(&world, "outer").await;
+    world.event("data", "GrantHandedBack", "still reads some of it through DecryptGrant inner").await;
     reports.get(&ids.bucket, "calls/2025/x").await.denied();
     reports.get(&ids.bucket, "calls/2026/x").await.allowed();
     assert_eq!(world.kms_grants(&ids.key).await.len(), 1);

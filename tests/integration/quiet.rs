@@ -17,8 +17,11 @@ async fn sentinel(world: &World, name: &str) {
 async fn with_grant(scene: &Scene) {
     scene.world.ask("g", "data", "reports", "in/", "1h").await;
     scene.world.grant_active("g").await;
-    let counted = |b: &securebucket::api::SecureBucket| b.status.as_ref().unwrap().active_grants == Some(1);
-    scene.world.bucket_when("data", "counts the grant", counted).await;
+    let counted = |b: &securebucket::api::SecureBucket| {
+        let status = b.status.as_ref().unwrap();
+        status.active_grants == Some(1) && status.access.len() == 2
+    };
+    scene.world.bucket_when("data", "counts the grant and lists who can read", counted).await;
 }
 
 #[tokio::test]

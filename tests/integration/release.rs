@@ -116,8 +116,8 @@ async fn duties_do_not_follow_a_namespace_made_anew() {
     world.buckets().patch_status("data", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     let _operator = world.operator().start();
     let suspended = |b: &securebucket::api::SecureBucket| {
-        let access = b.status.clone().unwrap_or_default().access;
-        access.iter().all(|a| a.state != "InForce") && !is_true(conditions(b), types::READY)
+        let duties = b.status.clone().unwrap_or_default().duties;
+        duties.iter().all(|d| d.state != "InForce") && !is_true(conditions(b), types::READY)
     };
     world.bucket_when("data", "its duties are not in force", suspended).await;
     let token = world.token_for("etl", crate::support::account::AUDIENCE).await;

@@ -95,7 +95,7 @@ async fn conditions_from_the_first_visit_to_the_last() {
     let effective = serde_json::to_value(status.effective.unwrap()).unwrap();
     let wanted = json!({
         "bucketKey": "Enabled", "rotationPeriodDays": 365, "versioning": "Enabled", "deletionPolicy": "Retain",
-        "grantNamespaces": [world.namespace], "maxDuration": "8h", "approvals": 1,
+        "grantNamespaces": [world.namespace], "maxDuration": "8h", "approvals": 1, "foreignGrants": "Report",
     });
     assert_eq!(effective, wanted);
 }

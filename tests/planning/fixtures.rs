@@ -92,6 +92,7 @@ pub fn declared_key(desired: &Desired, arn: &str) -> ObservedKey {
         policy: Seen::Value(declared_key_policy(desired)),
         rotation_days: Seen::Value(Some(desired.rotation_days)),
         tags: Seen::Value(desired.tags.clone()),
+        grants: Seen::Value(Vec::new()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use securebucket::api::secure_bucket::{
-    BoundedText, Duty, EncryptionSpec, KeyAttempt, SecureBucketSpec, SecureBucketStatus, VersioningState,
+    BoundedText, Duty, EncryptionSpec, ForeignGrants, KeyAttempt, SecureBucketSpec, SecureBucketStatus, VersioningState,
 };
 use securebucket::api::types::Toggle;
 use securebucket::bucket::action::Facet;
@@ -20,6 +20,7 @@ use crate::fixtures::{
     ACCOUNT, declared_bucket_policy, declared_encryption, declared_key_policy, deleted_at, desired_of, entry, key_arn,
     secure_bucket, strangers_key,
 };
+use crate::foreign::{claims, grants};
 use crate::model::{Aws, Bucket, Key};
 use crate::operator::World;
 
@@ -65,6 +66,8 @@ struct KeyPick {
     alias: Pointer,
     policy: PolicyPick,
     rotation: Option<i32>,
+    /// Which of [`grants`] are there.
+    grants: [bool; 4],
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +99,11 @@ pub fn spec() -> impl Strategy<Value = SecureBucketSpec> {
     );
     (prop::collection::vec(duty(), 3), toggle, days, versioning, user_tags).prop_map(
         |(duties, bucket_key, rotation_period_days, versioning, user_tags)| SecureBucketSpec {
+            foreign_grants: match rotation_period_days {
+                Some(90) => Some(ForeignGrants::Report),
+                Some(365) => Some(ForeignGrants::Revoke),
+                _ => None,
+            },
             access: ACCOUNTS.iter().zip(duties).filter_map(|(a, d)| Some(entry(a, d?))).collect(),
             encryption: Some(EncryptionSpec { bucket_key, rotation_period_days }),
             versioning,
@@ -141,6 +149,13 @@ fn key_pick() -> impl Strategy<Value = KeyPick> {
             alias,
             policy,
             rotation,
+            // Follows from another pick, so that all of those stay what they were.
+            grants: match rotation {
+                None => [true; 4],
+                Some(90) => [true, false, true, false],
+                Some(365) => [false, true, false, true],
+                Some(_) => [false; 4],
+            },
         })
 }
 
@@ -225,8 +240,12 @@ pub fn dim_world() -> impl Strategy<Value = World> {
         Facet::Encryption,
         Facet::PublicAccessBlock,
     ];
-    (world(), prop::collection::btree_set(prop::sample::select(facets), 0..3))
-        .prop_map(|(world, blind)| World { blind, ..world })
+    (world(), prop::collection::btree_set(prop::sample::select(facets), 0..3)).prop_map(|(world, mut blind)| {
+        if blind.contains(&Facet::Rotation) {
+            blind.insert(Facet::Grants);
+        }
+        World { blind, ..world }
+    })
 }
 
 fn assemble(
@@ -273,7 +292,7 @@ fn assemble(
         managed_tags: old.user_tags.clone(),
         ..SecureBucketStatus::default()
     });
-    World { object, aws, blind: BTreeSet::new(), obey }
+    World { object, aws, blind: BTreeSet::new(), obey, claims: claims() }
 }
 
 fn marked(mut all: Tags, mark: Mark) -> Tags {
@@ -304,6 +323,7 @@ fn key_of(pick: &KeyPick, old: &Desired, new: &Desired) -> Key {
         policy: edited,
         rotation: pick.rotation,
         tags: all,
+        grants: grants().into_iter().zip(pick.grants).filter(|(_, there)| *there).map(|(g, _)| g).collect(),
         listed_from: NOON - pick.attempt.unwrap_or(3_600) + 20,
     }
 }
@@ -315,6 +335,7 @@ fn stranger_key(old: &Desired) -> Key {
         policy: Document::new(vec![Statement::allow("Default").anyone().actions(["kms:*"]).resources(["*"])]),
         rotation: None,
         tags: marked(old.tags.clone(), Mark::Another),
+        grants: Vec::new(),
         listed_from: 0,
     }
 }

@@ -58,6 +58,7 @@ fn satisfied(world: &World) -> bool {
         && says(&key.policy, &declared_key_policy(&desired), parting)
         && key.rotation == Some(desired.rotation_days)
         && owned(&key.tags)
+        && key.grants.iter().all(|g| !world.goes(g))
         && owned(&bucket.tags)
         && bucket.region == desired.names.place.region
         && bucket.block == Some(PublicAccessBlock::ALL)
@@ -186,7 +187,7 @@ pub fn status_at_the_end(world: &World) -> serde_json::Value {
 fn an_empty_account_is_filled_in_one_round() {
     let object = crate::fixtures::secure_bucket(Default::default());
     let aws = Aws { now: crate::generate::NOON, ..Aws::default() };
-    let mut world = World { object, aws, blind: BTreeSet::new(), obey: false };
+    let mut world = World { object, aws, blind: BTreeSet::new(), obey: false, claims: Default::default() };
     let plan = world.plan();
     assert_eq!(plan.actions.first(), Some(&Action::AnnounceKey));
     let ended = world.converge();

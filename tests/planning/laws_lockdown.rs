@@ -65,7 +65,8 @@ fn reachable(world: &World) -> bool {
 /// From an empty account to all as declared.
 fn made(spec: securebucket::api::SecureBucketSpec) -> World {
     let aws = Aws { now: NOON, ..Aws::default() };
-    let mut world = World { object: secure_bucket(spec), aws, blind: Default::default(), obey: false };
+    let mut world =
+        World { object: secure_bucket(spec), aws, blind: Default::default(), obey: false, claims: Default::default() };
     world.converge();
     world
 }

@@ -25,6 +25,7 @@ pub fn declared(world: &World) -> Access {
         policy: declared_key_policy(&desired),
         rotation: None,
         tags: Tags::new(),
+        grants: Vec::new(),
         listed_from: 0,
     };
     let bucket = Bucket {
@@ -194,7 +195,7 @@ proptest! {
         let unseen = |facet, named: bool| named && world.blind.contains(&facet);
         let narrowing = ["put the key policy", "block public access", "let the bucket owner own all objects", "put the bucket policy"];
         for (target, action) in &after.aws.writes {
-            let narrows = narrowing.contains(&action.as_str());
+            let narrows = narrowing.contains(&action.as_str()) || action.starts_with("revoke ");
             let theirs = match target {
                 Target::Key(written) if *written == arn => key_is_theirs && !(unseen(Facet::KeyTags, recorded) && narrows),
                 Target::Key(written) => *written == strangers_key(),

@@ -13,6 +13,7 @@ use securebucket::bucket::observed::{
 };
 use securebucket::domain::policy::Document;
 use securebucket::domain::tags::{self, Owner, Tags};
+use securebucket::role::observed::ObservedGrant;
 
 use crate::fixtures::{declared_bucket_policy, failure, install, key_arn};
 
@@ -23,6 +24,7 @@ pub struct Key {
     pub policy: Document,
     pub rotation: Option<i32>,
     pub tags: Tags,
+    pub grants: Vec<ObservedGrant>,
     /// Lists show a key only some time after it was made.
     pub listed_from: i64,
 }
@@ -113,6 +115,7 @@ impl Aws {
                 (true, _) => Seen::Absent,
             },
             tags: if seen(Facet::KeyTags) { Seen::Value(key.tags.clone()) } else { unseen() },
+            grants: if seen(Facet::Grants) { Seen::Value(key.grants.clone()) } else { unseen() },
         }
     }
 
@@ -156,7 +159,14 @@ impl Aws {
         let mut marks = marks.clone();
         marks.extend(run.attempt.clone().map(|id| (tags::ATTEMPT.to_owned(), id)));
         let listed_from = self.now + self.lag;
-        let key = Key { state: KeyState::Enabled, policy: policy.clone(), rotation: None, tags: marks, listed_from };
+        let key = Key {
+            state: KeyState::Enabled,
+            policy: policy.clone(),
+            rotation: None,
+            tags: marks,
+            grants: Vec::new(),
+            listed_from,
+        };
         self.keys.insert(arn.clone(), key);
         self.keys_made += 1;
         self.wrote(Target::Key(arn.clone()), action);
@@ -196,7 +206,7 @@ impl Aws {
 
     fn on_key(&mut self, action: &Action, run: &Run<'_>) -> Effect {
         let Some(arn) = run.key.clone() else { return Ok(()) };
-        if !matches!(action, Action::CancelKeyDeletion) {
+        if !matches!(action, Action::CancelKeyDeletion | Action::RevokeGrant { .. }) {
             self.usable(&arn)?;
         }
         if *action == Action::PointAlias {
@@ -217,6 +227,8 @@ impl Aws {
                 key.tags.extend(set.clone());
                 key.tags.retain(|k, _| !remove.contains(k));
             }
+            // Of one that is gone KMS says NotFound, which the executor takes for done.
+            Action::RevokeGrant { id, .. } => key.grants.retain(|g| g.id != *id),
             other => panic!("not an action on a key: {other}"),
         }
         self.wrote(Target::Key(arn), action);

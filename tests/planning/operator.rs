@@ -8,6 +8,7 @@ use securebucket::api::secure_bucket::{KeyAttempt, SecureBucket, SecureBucketSta
 use securebucket::aws::error::AwsError;
 use securebucket::bucket::action::{Action, Facet};
 use securebucket::bucket::desired::Desired;
+use securebucket::bucket::foreign::Claims;
 use securebucket::bucket::lockdown::{Looks, found, latched, turn};
 use securebucket::bucket::observed::{KeyState, Observed};
 use securebucket::bucket::plan::{Plan, Situation, plan};
@@ -49,6 +50,8 @@ pub struct World {
     pub blind: BTreeSet<Facet>,
     /// `reconcile-at` has a value that was not acted upon yet.
     pub obey: bool,
+    /// What DecryptGrants say of KMS grants on the key.
+    pub claims: Claims,
 }
 
 /// A counter-example in few lines.
@@ -128,6 +131,7 @@ impl World {
             releasing: self.object.metadata.deletion_timestamp.is_some(),
             obey: self.obey,
             key_disabled: status.lockdown.is_some_and(|l| l.key_disabled == Some(true)),
+            claims: self.claims.clone(),
         }
     }
 
@@ -271,7 +275,8 @@ impl World {
             desired: &desired,
             plan,
             failures,
-            access: Vec::new(),
+            duties: Vec::new(),
+            access: Default::default(),
             active_grants: 0,
             exists: plan.owns_bucket,
             releasing: None,

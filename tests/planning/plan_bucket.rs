@@ -319,7 +319,11 @@ fn policy() {
         (
             "looser: a foreign Allow",
             |c| add(c, foreign_allow()),
-            &["- put the bucket policy", "drift bucket policy: missing, changed or foreign statements: Share"],
+            &[
+                "- put the bucket policy",
+                "drift bucket policy: missing, changed or foreign statements: Share",
+                "foreign bucket policy: Share",
+            ],
         ),
         (
             "looser: a Deny is gone",
@@ -347,6 +351,7 @@ fn policy() {
                 "- put the bucket policy",
                 "drift bucket policy: missing, changed or foreign statements: Share",
                 "restricted bucket policy",
+                "foreign bucket policy: Share",
             ],
         ),
     ];

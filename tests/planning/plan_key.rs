@@ -133,6 +133,7 @@ fn owner() {
                 "- put the key policy",
                 "drift key policy: missing, changed or foreign statements: Oops",
                 "restricted key tags",
+                "foreign key policy: Oops",
             ],
         ),
         // What gives access needs the mark.
@@ -332,7 +333,11 @@ fn policy() {
         (
             "looser: a foreign Allow",
             |c| c.edit_key_policy(|s| s.push(foreign_allow())),
-            &["- put the key policy", "drift key policy: missing, changed or foreign statements: Oops"],
+            &[
+                "- put the key policy",
+                "drift key policy: missing, changed or foreign statements: Oops",
+                "foreign key policy: Oops",
+            ],
         ),
         (
             "looser: a Deny is gone",
@@ -377,6 +382,7 @@ fn policy() {
                 "- put the bucket policy",
                 "+ put the key policy",
                 "drift key policy: missing, changed or foreign statements: Oops, StandingDuties",
+                "foreign key policy: Oops",
             ],
         ),
         ("unreadable", |c| c.key().policy = unreadable(), &["unreadable key policy"]),

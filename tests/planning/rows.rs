@@ -86,6 +86,7 @@ pub fn lines(plan: &Plan) -> Vec<String> {
         .chain(plan.restricted.iter().map(|r| format!("restricted {}", r.facet.name())))
         .chain(plan.blocked.iter().map(|b| format!("blocked {}", b.reason)))
         .chain(plan.unreadable.iter().map(|(f, _)| format!("unreadable {}", f.name())))
+        .chain(plan.foreign.iter().map(|f| format!("foreign {}: {}", f.kind.name(), f.id)))
         .chain(plan.waiting_for_key.then(|| "waiting for the key".to_owned()))
         .map(short)
         .collect()

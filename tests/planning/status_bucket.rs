@@ -1,7 +1,7 @@
 //! The status of a SecureBucket after a pass, as kstatus and as people read it.
 
 use securebucket::api::condition::{Set, find, reason, types, update};
-use securebucket::api::secure_bucket::{AccessStatus, Duty, SecureBucket, SecureBucketSpec};
+use securebucket::api::secure_bucket::{Duty, DutyStatus, SecureBucket, SecureBucketSpec};
 use securebucket::aws::calls::Call;
 use securebucket::aws::error::{AwsError, AwsErrorKind};
 use securebucket::bucket::action::{Action, Facet};
@@ -20,7 +20,7 @@ struct End {
     object: SecureBucket,
     plan: Plan,
     failures: Vec<(Facet, AwsError)>,
-    access: Vec<(AccessStatus, Option<Problem>)>,
+    duties: Vec<(DutyStatus, Option<Problem>)>,
     exists: bool,
     releasing: Option<String>,
 }
@@ -31,7 +31,7 @@ impl End {
             object: secure_bucket(SecureBucketSpec::default()),
             plan: Plan { owns_bucket: true, ..Plan::default() },
             failures: Vec::new(),
-            access: Vec::new(),
+            duties: Vec::new(),
             exists: true,
             releasing: None,
         }
@@ -49,17 +49,18 @@ impl End {
         self.failures.push((facet, failure(Call::PutBucketPolicy, kind)));
     }
 
-    fn access(&mut self, problem: Option<Problem>) {
+    fn duty(&mut self, problem: Option<Problem>) {
         let state = problem.as_ref().map_or("InForce".into(), |p| p.reason.clone());
-        let status = AccessStatus {
+        let status = DutyStatus {
             name: "etl-duty".into(),
             duty: Duty::Processor,
             service_account: "etl".into(),
             service_account_uid: None,
             role_arn: String::new(),
             state,
+            workload_bound: None,
         };
-        self.access.push((status, problem));
+        self.duties.push((status, problem));
     }
 
     /// The object with the status of this pass.
@@ -69,7 +70,8 @@ impl End {
             desired: &desired,
             plan: &self.plan,
             failures: &self.failures,
-            access: self.access.clone(),
+            duties: self.duties.clone(),
+            access: Default::default(),
             active_grants: 0,
             exists: self.exists,
             releasing: self.releasing.clone(),
@@ -192,17 +194,17 @@ fn what_a_pass_came_to_is_what_is_said() {
             "Restricted",
             &["Restricted True Restricted", "PolicyReady True Restricted"],
         ),
-        ("duties in force", |e| e.access(None), Kstatus::Current, "Reconciled", &[]),
+        ("duties in force", |e| e.duty(None), Kstatus::Current, "Reconciled", &[]),
         (
             "a duty is being written",
-            |e| e.access(Some(Problem::passing("Progressing", "soon"))),
+            |e| e.duty(Some(Problem::passing("Progressing", "soon"))),
             Kstatus::InProgress,
             "Progressing",
             &["RolesReady False Progressing"],
         ),
         (
             "a duty without its ServiceAccount",
-            |e| e.access(Some(Problem::stalled("ServiceAccountNotFound", "create it"))),
+            |e| e.duty(Some(Problem::stalled("ServiceAccountNotFound", "create it"))),
             Kstatus::Failed,
             "ServiceAccountNotFound",
             &["RolesReady False ServiceAccountNotFound"],

@@ -2,13 +2,18 @@
 
 use super::{Draft, KeyForBucket};
 use crate::api::lockdown::LockdownLevel;
+use crate::api::secure_bucket::ForeignGrants;
 use crate::aws::error::Seen;
 use crate::bucket::action::{Action, Facet};
+use crate::bucket::foreign::{KeyGrant, Whose, classify};
 use crate::bucket::observed::{KeyState, ObservedKey};
 use crate::bucket::policies::{DutyRoles, key_policy, standing_roles};
 use crate::domain::drift::{merge, stages};
 use crate::domain::policy::{Document, Statement};
 use crate::domain::tags::{self, Owner, Tags};
+
+/// KMS grants that one plan revokes; the next plan has the rest.
+const MOST_REVOKED: usize = 100;
 
 impl Draft<'_> {
     pub(super) fn key(&mut self, seen: &Seen<ObservedKey>) -> KeyForBucket {
@@ -57,12 +62,15 @@ impl Draft<'_> {
         if usable || opens {
             self.key_policy(key, owner.as_ref(), opens);
         }
+        // After the policy, under which the next one could be made.
+        self.grants(key);
         // A key on its way back is marked when it has arrived.
         if let (Some(seen), true) = (seen_tags, usable && !(returning && opens)) {
             self.key_tags(seen, owner.as_ref());
         }
         match key.state {
-            KeyState::Enabled => KeyForBucket::Ready(key.arn.clone()),
+            // Under a key without our marks no bucket is made: whom its policy lets in is not ours to say.
+            KeyState::Enabled if self.may_widen(owner.as_ref()) => KeyForBucket::Ready(key.arn.clone()),
             _ => KeyForBucket::Known(key.arn.clone()),
         }
     }
@@ -217,6 +225,22 @@ impl Draft<'_> {
         let put = |policy| Action::PutKeyPolicy { policy };
         self.restrict.extend(staged.first.map(put));
         self.last(staged.last.map(put), owner);
+    }
+
+    /// What is left over of ours is revoked; what somebody else made only if the owner says so. Both work in every state of a key (KMS
+    /// Developer Guide, key-state).
+    fn grants(&mut self, key: &ObservedKey) {
+        let Some(seen) = self.plan.read(Facet::Grants, &key.grants) else { return };
+        let all = classify(seen.map_or(&[], Vec::as_slice), &self.situation.claims, self.install);
+        let revoked = |g: &&KeyGrant| match g.whose {
+            Whose::LeftOver => true,
+            Whose::Foreign => self.desired.effective.foreign_grants == Some(ForeignGrants::Revoke),
+            Whose::Ours(_) | Whose::Unknown => false,
+        };
+        let revoke = |g: &KeyGrant| Action::RevokeGrant { id: g.seen.id.clone(), foreign: g.whose == Whose::Foreign };
+        self.restrict.extend(all.iter().filter(revoked).take(MOST_REVOKED).map(revoke));
+        self.plan.foreign.extend(all.iter().filter_map(KeyGrant::foreign));
+        self.plan.grants = Some(all);
     }
 
     fn key_tags(&mut self, seen: &Tags, owner: Option<&Owner>) {
