@@ -19,6 +19,7 @@ use crate::cli::{Election, RunConfig};
 use crate::clock::Clock;
 use crate::domain::arn::{Place, partition_and_account};
 use crate::domain::installation::Installation;
+use crate::k8s::dated::dated;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Lease, LeaseLost};
 use crate::k8s::watch::{Cache, RESYNC, watch, watch_namespaces};
@@ -81,8 +82,9 @@ pub async fn operate(
     http: SharedHttpClient,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), AppError> {
+    let clock = config.clock.clone();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let clock = Clock::new();
+    let client = dated(client, clock.clone());
     let aws = Aws::new(config.aws.clone(), http, clock.clone(), Some(Arc::new(metrics.clone()))).await;
     let listener =
         TcpListener::bind(config.listen).await.map_err(|source| AppError::Io { what: "listen address", source })?;

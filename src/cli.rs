@@ -105,6 +105,12 @@ pub struct RunArgs {
     /// Time between two checks of one object against AWS.
     #[arg(long, env = "SECUREBUCKET_DRIFT_CHECK", default_value = "10m")]
     pub drift_check: String,
+    /// How long a role that nothing needs stays, without a policy, after its last use.
+    #[arg(long, env = "SECUREBUCKET_ROLE_RETENTION", default_value = "24h")]
+    pub role_retention: String,
+    /// How long an ended grant is kept as a record after its removal was proved; then the operator deletes the object.
+    #[arg(long, env = "SECUREBUCKET_GRANT_HISTORY", default_value = "2160h")]
+    pub grant_history: String,
 
     /// Namespaces to serve, comma-separated. Default: all.
     #[arg(long, env = "SECUREBUCKET_WATCH_NAMESPACES", value_delimiter = ',')]

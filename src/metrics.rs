@@ -79,7 +79,7 @@ table! {
     "securebucket_grant_revocation_lag_seconds" histogram [] Alpha "From the end of a DecryptGrant until its removal from AWS was read back";
     "securebucket_grants_overdue" gauge [] Alpha "DecryptGrants that ended more than a minute ago and whose removal is not proved";
     "securebucket_grants_overdue_oldest_seconds" gauge [] Alpha "Age of the oldest end whose removal is not proved, in time or not; 0 without one";
-    "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's";
+    "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's; past 30 s nothing is issued";
     "securebucket_foreign_access_total" counter ["kind"] Alpha "Access that was found to be given outside the operator";
     "securebucket_foreign_kms_grants" gauge [] Alpha "KMS grants on keys of SecureBuckets that somebody else made and that are there now";
     "securebucket_events_dropped_total" counter [] Alpha "Kubernetes events that could not be written";

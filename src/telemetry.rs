@@ -37,8 +37,16 @@ pub fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     if level.trim().is_empty() || level.split(',').any(bare) {
         return Err(TelemetryError::Level(level.to_owned()));
     }
-    EnvFilter::try_new(level).map_err(|_| TelemetryError::Level(level.to_owned()))
+    let invalid = || TelemetryError::Level(level.to_owned());
+    let filter = EnvFilter::try_new(level).map_err(|_| invalid())?;
+    if level.trim() == "off" || level.contains(DECISIONS) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(format!("{DECISIONS}=info").parse().map_err(|_| invalid())?))
 }
+
+/// Target of the lines that say who was given or refused what. They are written at every level but `off`.
+pub const DECISIONS: &str = "securebucket::decision";
 
 /// Sets the log of the process up. Every line within a pass carries the fields of its spans (`object`, …).
 ///
@@ -69,5 +77,14 @@ mod tests {
             let error = filter(bad).unwrap_err().to_string();
             assert!(error.contains("error, warn, info"), "{error}");
         }
+    }
+
+    #[test]
+    fn decisions_are_logged_whatever_the_level() {
+        for (level, logged) in [("error", true), ("info,securebucket=warn", true), ("off", false)] {
+            let text = filter(level).unwrap().to_string();
+            assert_eq!(text.contains("securebucket::decision=info"), logged, "{text}");
+        }
+        assert!(!filter("info,securebucket::decision=off").unwrap().to_string().contains("decision=info"));
     }
 }

@@ -34,6 +34,8 @@ mod grant_end;
 mod grant_operator;
 #[path = "planning/grant_stages.rs"]
 mod grant_stages;
+#[path = "planning/grant_time.rs"]
+mod grant_time;
 #[path = "planning/grant_world.rs"]
 mod grant_world;
 #[path = "planning/grants.rs"]

@@ -75,7 +75,8 @@ def helm(cast: Cast, operator_role: str) -> None:
     role_key = r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn"
     values = {"cluster.name": CLUSTER, "aws.region": REGION, "aws.breakGlassRoleArn": BREAK_GLASS, role_key: operator_role,
               "aws.endpointUrl": cast.endpoint, "grants.floor": "10s", "timing.policyPropagation": "0s",
-              "timing.rolePropagation": "0s", "timing.evidenceWait": "10s", "timing.driftCheck": "3s"}
+              "timing.rolePropagation": "0s", "timing.evidenceWait": "10s", "timing.driftCheck": "3s",
+              "timing.roleRetention": "0s"}
     settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
     installed = platform.run("helm", "install", "securebucket", CHART, "-n", NAMESPACE, "--create-namespace", *settings,
                              limit=10, cwd=CHECKOUT)

@@ -41,6 +41,7 @@ def main() -> None:
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
+    config.include_date_header = False  # each account has a clock of its own: emulator/clock.py
     asyncio.run(serve(application, config))
 
 

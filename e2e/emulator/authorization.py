@@ -66,6 +66,7 @@ Denial = Any  # ministack's EvalResult or AuthError
 ABSENT: list[Callable[[Call], bool]] = []  # the handler shall answer "not found": only the signature is checked
 KEYS: list[Callable[[Call], dict[str, Any]]] = []
 RULES: list[Callable[[Call, Denial | None], Denial | None]] = []
+CALLED: list[Callable[[Call], None]] = []  # hears of every call, whatever becomes of it
 ALSO_NEEDED: list[Callable[[Call], list[tuple[str, str]]]] = []
 
 current_request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("current_request", default=None)
@@ -95,6 +96,8 @@ def _enforced(original, access_key_id, iam_action, service, region, resource_arn
     call = Call(iam_action, service, region, resource_arn, access_key_id, current_request.get(),
                 keys=dict(service_context or {}))
     call_counts.setdefault(responses.get_account_id(), Counter())[iam_action] += 1
+    for hear in CALLED:
+        hear(call)
     return authorize(call)
 
 

@@ -1,9 +1,11 @@
 """IAM calls: resource ARNs, condition keys, dependent permissions, quotas and pages."""
 
 import json
+import time
 from typing import Any
 
 from emulator import authorization as auth
+from emulator import clock
 from emulator.authorization import Call
 from emulator.corrections import correction, module, wrap
 
@@ -256,3 +258,31 @@ def _paged_kms(answer, data, member, identity, default, most):
     if page["Truncated"]:
         page["NextMarker"] = rest[size - 1][identity]
     return responses.json_response(page)
+
+
+@correction("role-last-used")
+def roles_know_their_last_use() -> None:
+    """GetRole says when a session of the role last called AWS; ListRoles does not.
+
+    ministack does not keep it.
+    Source: BC iam:GetRole (RoleLastUsed.LastUsedDate, "null if the role has not been used within the tracking
+    period"), iam:ListRoles (not returned). AWS is some hours late with it; the emulator is not.
+    """
+    wrap(iam, "_role_xml", "name boundary", _role_with_last_use)
+    auth.CALLED.append(_remember_use)
+
+
+def _remember_use(call: Call) -> None:
+    session = module("services.sts")._sessions.get(call.access_key) or {}
+    role = auth.role_of_session(str(session.get("Arn", "")))
+    if role is not None:
+        role["LastUsed"] = clock.now()
+
+
+def _role_with_last_use(original, name, boundary=True):
+    xml, used = original(name, boundary), iam._roles[name].get("LastUsed")
+    if not boundary or used is None:
+        return xml
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(used))
+    region = responses.get_region()
+    return f"{xml}<RoleLastUsed><LastUsedDate>{date}</LastUsedDate><Region>{region}</Region></RoleLastUsed>"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from emulator import authorization
+from emulator import authorization, clock
 from emulator.corrections import install_all, module
 
 # Importing a module registers its corrections. The order matters where two wrap the same function: the later one
@@ -28,6 +28,7 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
     for name in CORRECTION_MODULES:
         importlib.import_module(f"emulator.{name}")
     authorization.install()
+    clock.install()
     install_all(without)
     _cache_parsed_policies()
     ministack = module("app").app
@@ -49,14 +50,27 @@ def corrected_application(without: frozenset[str]) -> Callable[..., Any]:
                 await _answer(send, 501, {"message": "The local stack answers path-style requests only: use the "
                                                      "endpoint's address as it stands in stack.json."})
                 return
+            send = _dated(send)
         await ministack(scope, receive, send)
 
     return application
 
 
+def _dated(send: Send) -> Send:
+    """Have every answer say what time it is, by the clock of its account."""
+    async def dated(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message["headers"] if name.lower() != b"date"]
+            message = {**message, "headers": [*headers, (b"date", clock.http_date().encode())]}
+        await send(message)
+
+    return dated
+
+
 def _control(path: str, query: str) -> tuple[int, Any]:
     """`/_stack/calls`: the calls that were authorized, by account. `/_stack/delay?50`: make every answer 50 ms later.
     `/_stack/limit?RevokeGrant=50`: answer ThrottlingException to more than 50 calls of this KMS operation in a second; 0 ends that.
+    `/_stack/clock?111122223333=3600`: for this account it is an hour later.
     """
     if path == "/_stack/calls":
         return 200, {account: dict(counts) for account, counts in authorization.call_counts.items()}
@@ -69,6 +83,11 @@ def _control(path: str, query: str) -> tuple[int, Any]:
         if int(number):
             limits[operation] = (int(number), collections.deque())
         return 200, {name: most for name, (most, _) in limits.items()}
+    if path == "/_stack/clock":
+        account, _, seconds = query.partition("=")
+        if account.isdigit() and len(account) == 12 and seconds.lstrip("-").isdigit():
+            clock.offsets[account] = int(seconds)
+            return 200, clock.offsets
     return 404, {"message": f"no such path or value: {path}?{query}"}
 
 

@@ -4,11 +4,11 @@ import base64
 import contextvars
 import json
 import os
-import time
 from typing import Any
 
 import rsa
 
+from emulator import clock
 from emulator.corrections import PatchError, correction, module, wrap
 
 sts = module("services.sts")
@@ -109,7 +109,7 @@ def _token_problem(role_arn: str, token: str, key: rsa.PublicKey) -> Any | None:
     audiences = claims.get("aud")
     if not set(audiences if isinstance(audiences, list) else [audiences]) & set(provider["ClientIDList"]):
         return sts._error(400, "InvalidIdentityToken", "Incorrect token audience", ns="sts")
-    if not isinstance(claims.get("exp"), (int, float)) or time.time() >= claims["exp"]:
+    if not isinstance(claims.get("exp"), (int, float)) or clock.now() >= claims["exp"]:
         return sts._error(400, "ExpiredTokenException", "Token expired: current date/time must be before the "
                           "expiration date/time", ns="sts")
     return None

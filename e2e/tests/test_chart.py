@@ -38,7 +38,7 @@ REQUIRED = {"cluster": {"name": "prod-eu"}, "aws": {"region": "eu-west-1"}}
 # What the operator may do in the namespaces that it serves, in the cluster, and in its own namespace: (group, resource, name) -> verbs.
 NAMESPACED_RIGHTS = {
     ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch"},
-    ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch"},
+    ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch", "delete"},
     ("securebucket.io", "securebuckets/status", None): {"update"},
     ("securebucket.io", "decryptgrants/status", None): {"update"},
     ("", "configmaps", None): {"get", "create", "update", "delete"},
@@ -83,10 +83,12 @@ FLIPS: dict[str, tuple[Any, str]] = {
     "bucketPrefix": ("acme", "--bucket-prefix=acme"),
     "grants.floor": ("1m", "--grant-floor=1m"),
     "grants.ceiling": ("8h30m", "--grant-ceiling=8h30m"),
+    "grants.history": ("720h", "--grant-history=720h"),
     "timing.policyPropagation": ("0s", "--policy-propagation=0s"),
     "timing.rolePropagation": ("2m", "--role-propagation=2m"),
     "timing.evidenceWait": ("20m", "--evidence-wait=20m"),
     "timing.driftCheck": ("1h", "--drift-check=1h"),
+    "timing.roleRetention": ("0s", "--role-retention=0s"),
     "watch.namespaces": (["telephony", "analytics"], "--watch-namespaces=telephony,analytics"),
     "workers": (31, "--workers=31"),
     "log.level": ("debug", "--log-level=debug"),

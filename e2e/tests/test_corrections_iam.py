@@ -202,3 +202,29 @@ class ListingPages(EmulatorTest):
         self.assertEqual([len(first["Aliases"]), first["Truncated"], len(rest["Aliases"]), rest["Truncated"]],
                          [3, True, 2, False])
         self.assertEqual(len(kms.list_aliases(KeyId=found[0])["Aliases"]), 1)
+
+
+class RolesKnowTheirLastUse(EmulatorTest):
+    """GetRole says when a session of the role last called AWS; ListRoles does not.
+
+    Source: BC iam:GetRole (RoleLastUsed), iam:ListRoles.
+    """
+
+    correction = "role-last-used"
+
+    def last_used(self) -> object:
+        return self.account.root.iam.get_role(RoleName="a")["Role"].get("RoleLastUsed", {}).get("LastUsedDate")
+
+    def test_never_used(self) -> None:
+        self.account.role("a")
+        self.account.assume("a")
+        self.assertIsNone(self.last_used(), "to assume it is not to use it")
+        self.account.assume("a").s3.list_buckets()
+        self.assertIsNotNone(self.last_used())
+
+    def test_a_refused_call_counts_and_a_list_does_not_show_it(self) -> None:
+        actor = self.account.actor("a", deny("*"))
+        self.denied(actor.kms.list_keys)
+        used, created = self.last_used(), self.account.root.iam.get_role(RoleName="a")["Role"]["CreateDate"]
+        self.assertGreaterEqual(used, created)
+        self.assertNotIn("RoleLastUsed", self.account.root.iam.list_roles()["Roles"][0])

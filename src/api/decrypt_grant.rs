@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{DurationText, PrefixText, ServiceAccountRef};
+use super::types::{DurationText, InstantText, PrefixText, ServiceAccountRef};
 
 /// A request that one ServiceAccount of this namespace may read from a SecureBucket for a while. Immutable: a change is a new request.
 /// Deleting it hands the access back; the object stays until the removal has been read back from AWS.
@@ -46,6 +46,10 @@ pub struct DecryptGrantSpec {
     /// How long, counted from activation: `15m`, `4h`. At least the installation's floor, at most the bucket's `grants.maxDuration`.
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('720h')").message("duration: more than 0s and at most 720h"))]
     pub duration: DurationText,
+    /// When the access begins at the earliest (RFC 3339): at most 7 days after the request was created. Without it: as soon as it is approved. The
+    /// window is opened within an hour of that time, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<InstantText>,
     /// Why, for the people who approve and audit. Never a secret: it is shown in events and logs.
     #[schemars(length(min = 3, max = 512))]
     pub reason: String,
@@ -143,6 +147,9 @@ pub struct ResolvedTerms {
     pub prefixes: Vec<String>,
     /// Length in seconds.
     pub duration_seconds: i64,
+    /// When the window opens at the earliest (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
     /// SHA-256 over all of the above and the grant's uid: what an approval speaks of.
     pub terms_hash: String,
 }
@@ -187,6 +194,8 @@ pub enum EndReason {
     LockedDown,
     /// Refused before it began.
     Denied,
+    /// Approved, and not begun within an hour of its approval or of `notBefore`.
+    Lapsed,
 }
 
 /// The proof of removal.

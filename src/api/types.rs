@@ -27,6 +27,18 @@ pub struct DurationText(
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$"))] pub String,
 );
 
+/// An instant with its offset (RFC 3339), in whole seconds: `2026-11-24T12:00:00Z`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct InstantText(
+    #[schemars(
+        length(max = 25),
+        regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"),
+        extend("format" = "date-time")
+    )]
+    pub String,
+);
+
 /// A switch with a name for both positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Toggle {

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use super::{synced, wait_for};
 use crate::aws::error::AwsErrorKind;
 use crate::bucket;
+use crate::clock::Whose;
 use crate::domain::tags;
 use crate::grant;
 use crate::grant::deadline::{ALLOWANCE, end_of};
@@ -82,8 +83,10 @@ async fn measure(ctx: &Context) {
         let ages: Vec<SignedDuration> = ages.collect();
         let overdue = ages.iter().filter(|age| **age > ALLOWANCE).count();
         ctx.metrics.removals(overdue, ages.into_iter().max().unwrap_or_default());
-        if let Some(skew) = ctx.clock.skew() {
-            ctx.metrics.clock_skew("aws", skew);
+        for whose in Whose::ALL {
+            if let Some(skew) = ctx.clock.skew(whose) {
+                ctx.metrics.clock_skew(whose.label(), skew);
+            }
         }
         tokio::time::sleep(MEASURE).await;
     }

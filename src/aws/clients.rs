@@ -98,15 +98,15 @@ impl Aws {
         let http = dated(http, clock.clone());
         let config = match (&settings.role_arn, &settings.web_identity_token_file) {
             (Some(role_arn), Some(token_file)) => {
-                let anonymous = loader(&settings, &http).no_credentials().load().await;
+                let anonymous = loader(&settings, &http, &clock).no_credentials().load().await;
                 let provider = WebIdentity {
                     sts: aws_sdk_sts::Client::new(&anonymous),
                     role_arn: role_arn.clone(),
                     token_file: token_file.clone(),
                 };
-                loader(&settings, &http).credentials_provider(provider).load().await
+                loader(&settings, &http, &clock).credentials_provider(provider).load().await
             }
-            _ => loader(&settings, &http).load().await,
+            _ => loader(&settings, &http, &clock).load().await,
         };
         let log = settings.call_log.as_deref().map(CallLog::new);
         let shared = Arc::new(Shared { observer, log });
@@ -201,7 +201,7 @@ impl Aws {
     }
 }
 
-fn loader(settings: &AwsSettings, http: &SharedHttpClient) -> ConfigLoader {
+fn loader(settings: &AwsSettings, http: &SharedHttpClient, clock: &Clock) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .operation_timeout(OPERATION_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -210,6 +210,7 @@ fn loader(settings: &AwsSettings, http: &SharedHttpClient) -> ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(settings.region.clone()))
         .http_client(http.clone())
+        .time_source(clock.clone())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts)
         .identity_cache(IdentityCache::lazy().load_timeout(ATTEMPT_TIMEOUT).build())

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Whose};
 
 /// The client for real use: rustls on aws-lc, roots of the operating system.
 pub fn https() -> SharedHttpClient {
@@ -55,7 +55,7 @@ impl HttpConnector for DatedConnector {
         HttpConnectorFuture::new(async move {
             let response = answer.await?;
             if let Some(date) = of_aws.then(|| date(&response)).flatten() {
-                clock.heard(date);
+                clock.heard(Whose::Aws, date);
             }
             Ok(response)
         })

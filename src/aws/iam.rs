@@ -2,6 +2,7 @@
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::BuildError;
+use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -201,11 +202,14 @@ impl Iam {
 
 fn head(call: Call, name: &str, role: Option<types::Role>) -> Result<RoleHead, AwsError> {
     let role = role.ok_or_else(|| nothing(call, name))?;
-    let created = Timestamp::new(role.create_date.secs(), i32::try_from(role.create_date.subsec_nanos()).unwrap_or(0));
+    let instant = |at: &DateTime| Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).unwrap_or(0));
+    let created = instant(&role.create_date);
+    let last_used = role.role_last_used.and_then(|used| used.last_used_date).map(|at| instant(&at)).transpose();
     let tags = role.tags.unwrap_or_default().into_iter().map(|t| (t.key, t.value)).collect();
     Ok(RoleHead {
         trust: document(call, name, role.assume_role_policy_document.as_deref().unwrap_or_default())?,
         created: created.map_err(|e| unexpected(call, AwsErrorKind::Unavailable, name, e))?,
+        last_used: last_used.map_err(|e| unexpected(call, AwsErrorKind::Unavailable, name, e))?,
         boundary: role.permissions_boundary.and_then(|b| b.permissions_boundary_arn).filter(|arn| !arn.is_empty()),
         arn: role.arn,
         role_id: role.role_id,

@@ -8,6 +8,7 @@ use super::check::{self, UsageError, entries, given};
 use super::{PolicyArgs, RunArgs, host_name, issuer};
 use crate::aws::clients::AwsSettings;
 use crate::aws::limit::Limits;
+use crate::clock::Clock;
 use crate::domain::arn::Place;
 use crate::domain::identity::role_path;
 use crate::domain::installation::{Installation, Timing};
@@ -52,6 +53,8 @@ pub struct RunConfig {
     pub log_level: String,
     /// Objects of one kind that are worked on at once.
     pub workers: usize,
+    /// The clock. No flag sets it: tests give one that is off.
+    pub clock: Clock,
 }
 
 /// Where the lease is.
@@ -108,6 +111,8 @@ impl RunArgs {
             role_propagation,
             evidence_wait,
             drift_check,
+            role_retention,
+            grant_history,
             watch_namespaces,
             leader_elect,
             lease_namespace,
@@ -160,6 +165,8 @@ impl RunArgs {
             role_propagation: check::wait("--role-propagation", &role_propagation)?,
             evidence_wait: check::wait("--evidence-wait", &evidence_wait)?,
             drift_check: check::duration("--drift-check", &drift_check)?,
+            role_retention: check::wait("--role-retention", &role_retention)?,
+            grant_history: check::duration("--grant-history", &grant_history)?,
         };
         limits(&timing)?;
         let watch_namespaces = entries(watch_namespaces);
@@ -194,6 +201,7 @@ impl RunArgs {
             log_level,
             workers,
             cluster,
+            clock: Clock::new(),
         })
     }
 }

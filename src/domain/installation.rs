@@ -45,6 +45,11 @@ pub struct Timing {
     pub evidence_wait: Duration,
     /// Time between two drift checks of one object.
     pub drift_check: Duration,
+    /// How long a role that nothing needs any more stays, without a policy, after it was last used or made. Used again within that time it is the
+    /// same principal: its unique id, which KMS and sessions go by, stays.
+    pub role_retention: Duration,
+    /// How long an ended DecryptGrant is kept as a record after its removal was proved.
+    pub grant_history: Duration,
 }
 
 impl Default for Timing {
@@ -56,6 +61,8 @@ impl Default for Timing {
             role_propagation: Duration::from_secs(60),
             evidence_wait: Duration::from_secs(600),
             drift_check: Duration::from_secs(600),
+            role_retention: Duration::from_secs(24 * 3600),
+            grant_history: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }

@@ -3,6 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+/// AWS's clock and the API server's may differ from this machine's by this much before issuing stops.
+pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
+
 /// A duration that is not one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("duration {0:?} is not of the form 4h, 90m or 1h30m")]

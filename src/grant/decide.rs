@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::begin::{Skew, activate, lapsed, skewed};
 use super::over::{key_state, over, separation_of_duties};
 use super::removal::{failed, remove};
 use super::terms::{check, resolve, target};
@@ -25,9 +26,6 @@ use crate::role::state::{Problem, RoleState};
 
 /// Reason of a grant that a responder's Deny on its role may hold back.
 pub const RESTRICTED: &str = "Restricted";
-
-/// Local clock and AWS may differ by this much before issuing stops.
-pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Nothing is issued this close to the end: AWS's clock is known to a second, and a call takes its time.
 const TOO_LATE: SignedDuration = SignedDuration::from_secs(2);
@@ -60,8 +58,8 @@ pub struct Facts<'a> {
     pub others: &'a [GrantInput],
     /// AWS's clock.
     pub now: Timestamp,
-    /// Local clock minus AWS's, if known.
-    pub skew: Option<SignedDuration>,
+    /// How far the local clock is off.
+    pub skew: Skew,
 }
 
 /// The next step.
@@ -70,7 +68,7 @@ pub enum Step {
     /// Add our finalizer, before anything else.
     AddFinalizer,
     /// Write the resolved terms to status.
-    Resolve(ResolvedTerms),
+    Resolve(Box<ResolvedTerms>),
     /// Approved by the bucket's own policy.
     Approve,
     /// Look at role and KMS grants in AWS.
@@ -110,6 +108,8 @@ pub enum Step {
     },
     /// Remove our finalizer.
     RemoveFinalizer,
+    /// Delete the object: it was a record for long enough.
+    Forget,
     /// Nothing to do now; something is in the way or has to be waited for.
     Wait {
         /// What.
@@ -162,6 +162,9 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let grant = facts.grant;
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     let target = target(grant);
+    if let Some(lapsed) = lapsed(facts, status) {
+        return lapsed;
+    }
     if let Some(why) = facts.bucket_unreadable {
         return wait("WaitingForBucket", format!("SecureBucket {target} cannot be read: {why}"));
     }
@@ -198,7 +201,7 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         Ok(max) => max,
         Err(e) => return wait("WaitingForBucket", format!("SecureBucket {target}: {e}")),
     };
-    let (duration, prefixes) = match check(grant, max, install) {
+    let asked = match check(grant, max, install) {
         Ok(checked) => checked,
         Err(message) => return stalled("InvalidSpec", message),
     };
@@ -216,9 +219,9 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         );
     };
     let bucket_uid = bucket.metadata.uid.clone().unwrap_or_default();
-    let terms = resolve(grant, &bucket_uid, &reference, uid, duration, &prefixes, install);
+    let terms = resolve(grant, &bucket_uid, &reference, uid, &asked, install);
     match &status.resolved {
-        None => return Step::Resolve(terms),
+        None => return Step::Resolve(Box::new(terms)),
         Some(before) if before.terms_hash != terms.terms_hash => {
             return end(
                 EndReason::Denied,
@@ -235,24 +238,7 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         }
         return Step::Approve;
     }
-    activate(facts)
-}
-
-fn activate(facts: &Facts<'_>) -> Step {
-    if facts.looked.is_none() {
-        // The clock of the window is the `Date` of an answer just received.
-        return Step::Look;
-    }
-    match facts.skew {
-        Some(skew) if skew.abs() > MAX_SKEW => stalled(
-            "ClockSkew",
-            format!(
-                "the operator's clock is {} s off from AWS's; nothing is issued until it is set right",
-                skew.as_secs()
-            ),
-        ),
-        _ => Step::Activate,
-    }
+    activate(facts, &terms)
 }
 
 /// Within the window: role policy first, then the KMS grant; and every reason to end.
@@ -328,6 +314,9 @@ fn unready(
     }
     if let Some(state) = key_state(facts).filter(|state| *state != "Enabled") {
         return Some(wait("WaitingForBucket", format!("the key of the SecureBucket is in state {state}")));
+    }
+    if let Some(wait) = skewed(facts) {
+        return Some(wait);
     }
     if !document.is_some_and(|d| carries(d, input)) {
         return Some(granting(facts));

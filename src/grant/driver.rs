@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
+use super::begin::{Skew, opens_until};
 use super::bound::{bound, put};
 use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
 use super::observe::{look, unlooked};
 use super::overlap::{still_readable, with_others};
+use super::removal::kept_until;
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
 use crate::api::condition::{Set, types, update};
@@ -20,6 +23,7 @@ use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::error::{AwsError, AwsErrorKind, Seen};
 use crate::bucket::lockdown::refuses_grants;
+use crate::clock::Whose;
 use crate::domain::time::{after, format_instant, parse_instant};
 use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
@@ -49,8 +53,9 @@ pub async fn reconcile(ctx: &Context, key: ObjectKey) -> Next {
             let pause = failed(&ctx.grant_backoff, &key, &error);
             let now = ctx.clock.aws_now();
             let cached = ctx.caches.grants.get(&key.namespace, &key.name);
+            let opens = cached.as_ref().and_then(|g| opens_until(g.status.as_ref()?));
             let moments = cached.map_or([None; 2], |g| [removal_due(&g), overdue_from(&g, now)]);
-            let deadline = moments.into_iter().flatten().filter(|at| now < *at).min();
+            let deadline = moments.into_iter().flatten().chain(opens).filter(|at| now < *at).min();
             match (pause, deadline) {
                 (Next::Failed(pause), Some(at)) => Next::Failed(pause.min(until(ctx, at))),
                 (next, _) => next,
@@ -160,7 +165,7 @@ impl Work<'_> {
             looked: self.looked.as_ref(),
             others: &others,
             now: self.ctx.clock.aws_now(),
-            skew: self.ctx.clock.skew(),
+            skew: Skew { aws: self.ctx.clock.skew(Whose::Aws), kubernetes: self.ctx.clock.skew(Whose::Kubernetes) },
         };
         decide(&facts, &self.ctx.install)
     }
@@ -215,7 +220,7 @@ impl Work<'_> {
                 self.first_visit().await?;
                 self.grant = finalizer::add(&self.api, &self.grant, GRANT_FINALIZER).await?;
             }
-            Step::Resolve(terms) => self.write(|s| s.resolved = Some(terms.clone())).await?,
+            Step::Resolve(terms) => self.write(|s| s.resolved = Some((**terms).clone())).await?,
             Step::Approve => self.approve().await?,
             Step::Look => self.look().await,
             Step::Activate => self.activate(now).await?,
@@ -261,6 +266,10 @@ impl Work<'_> {
                 self.ctx.grant_backoff.reset(&ObjectKey::of(&self.grant));
                 return Ok(Some(Next::Done));
             }
+            Step::Forget => {
+                self.forget().await?;
+                return Ok(Some(Next::Done));
+            }
             Step::Wait { .. } | Step::Settled => return self.finish(step, now).await.map(Some),
         }
         Ok(None)
@@ -274,6 +283,19 @@ impl Work<'_> {
             Next::In(wait) => Next::In(wait.min(until.saturating_duration_since(Instant::now()))),
             other => other,
         })
+    }
+
+    /// Deletes the object, just as it was read: one that was made anew under the name, or that somebody is at, is not meant.
+    async fn forget(&self) -> Result<(), PassError> {
+        let meta = &self.grant.metadata;
+        let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
+        let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        match within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
+            Ok(_) => tell::forgotten(&self.grant),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
     }
 
     /// A call failed: said in status and in an event before it is tried again.
@@ -333,7 +355,8 @@ impl Work<'_> {
 
     async fn approve(&mut self) -> Result<(), PassError> {
         let generation = self.grant.metadata.generation.unwrap_or_default();
-        let now = self.ctx.clock.system_now();
+        // By AWS's clock: from then on the window may be opened for an hour.
+        let now = self.ctx.clock.aws_now();
         let set = Set::yes(
             types::APPROVED,
             "PolicyApproved",
@@ -346,8 +369,11 @@ impl Work<'_> {
 
     /// Starts the clock. Both instants are written before anything goes to AWS, and never again.
     async fn activate(&mut self, now: Timestamp) -> Result<(), PassError> {
-        let seconds = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref()).map_or(0, |r| r.duration_seconds);
-        let start = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref());
+        let seconds = terms.map_or(0, |r| r.duration_seconds);
+        // An answer that was under way meanwhile may have set the clock back by a second.
+        let begin = terms.and_then(|r| parse_instant(r.not_before.as_deref()?)).map_or(now, |at| at.max(now));
+        let start = Timestamp::from_second(begin.as_second()).unwrap_or(begin);
         let end = after(start, SignedDuration::from_secs(seconds));
         self.write(|s| {
             s.activated_at = Some(format_instant(start));
@@ -355,6 +381,7 @@ impl Work<'_> {
             s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
         })
         .await?;
+        tell::opened(&self.grant);
         self.looked = None;
         Ok(())
     }
@@ -389,7 +416,9 @@ impl Work<'_> {
             }
             s.usable_by = Some(usable_by);
         })
-        .await
+        .await?;
+        tell::issued(&self.grant, id);
+        Ok(())
     }
 
     async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
@@ -436,7 +465,11 @@ impl Work<'_> {
         }
         let check = self.ctx.drift_check(&self.grant.uid().unwrap_or_default());
         let next = match step {
-            _ if status.removal.is_some() => Next::Done,
+            _ if status.removal.is_some() => match kept_until(&status, &self.ctx.install) {
+                // A clock that is wrong is looked at again at the drift check.
+                Some(at) if now < at => Next::In(until(self.ctx, at)),
+                _ => Next::In(check),
+            },
             Step::Wait { until: Some(at), .. } => Next::In(until(self.ctx, *at)),
             Step::Wait { problem, .. } if problem.reason == "Granting" || problem.reason == "Removing" => {
                 Next::In(SOON)
@@ -452,11 +485,13 @@ impl Work<'_> {
         Ok(self.bounded(next, &status, now))
     }
 
-    /// No wait goes beyond the end of an open window, or beyond the moment from which on a removal is overdue.
+    /// No wait goes beyond the end of an open window, or of the time in which it may be opened, or beyond the moment from which on a removal is
+    /// overdue.
     fn bounded(&self, next: Next, status: &DecryptGrantStatus, now: Timestamp) -> Next {
         let overdue = overdue_from(&self.grant, now).filter(|at| now < *at);
-        let end = status.expires_at.as_deref().and_then(parse_instant).filter(|at| status.ended.is_none() && now < *at);
-        let Some(limit) = end.or(overdue).map(|at| until(self.ctx, at)) else { return next };
+        let end = status.expires_at.as_deref().and_then(parse_instant).filter(|_| status.ended.is_none());
+        let limit = end.or_else(|| opens_until(status)).filter(|at| now < *at).or(overdue);
+        let Some(limit) = limit.map(|at| until(self.ctx, at)) else { return next };
         match next {
             Next::In(wait) => Next::In(wait.min(limit)),
             Next::Failed(wait) => Next::Failed(wait.min(limit)),

@@ -1,5 +1,6 @@
 //! The DecryptGrant slice: from a request to the proof that nothing of it is left.
 
+pub mod begin;
 pub mod bound;
 pub mod deadline;
 pub mod decide;

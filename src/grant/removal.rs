@@ -18,7 +18,13 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// After the end: Allow out, KMS grant revoked, both read back, then the proof, then the finalizer.
 pub(super) fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, install: &Installation) -> Step {
     if status.removal.is_some() {
-        return if deleting { Step::RemoveFinalizer } else { Step::Settled };
+        // Nothing is forgotten by a clock that is wrong.
+        let old = kept_until(status, install).is_some_and(|until| facts.now >= until && facts.skew.excess().is_none());
+        return match (deleting, old) {
+            (true, _) => Step::RemoveFinalizer,
+            (false, true) => Step::Forget,
+            (false, false) => Step::Settled,
+        };
     }
     let (Some(_), Some(expires_at)) = (&status.resolved, status.expires_at.as_deref().and_then(parse_instant)) else {
         return Step::RecordRemoval { evidence: "nothing was ever written to AWS".into() };
@@ -63,6 +69,12 @@ pub(super) fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: b
         },
         _ => wait("Removing", "the KMS grant is being revoked"),
     }
+}
+
+/// Until when a grant whose removal is proved is kept as a record.
+pub fn kept_until(status: &DecryptGrantStatus, install: &Installation) -> Option<Timestamp> {
+    let proved = parse_instant(&status.removal.as_ref()?.verified_at)?;
+    Some(after(proved, SignedDuration::try_from(install.timing.grant_history).unwrap_or(SignedDuration::MAX)))
 }
 
 /// Until when a KMS grant may still appear that was announced and never seen: one clean list proves nothing then.

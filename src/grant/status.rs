@@ -18,6 +18,7 @@ pub fn word(reason: EndReason) -> &'static str {
         EndReason::BucketGone => "BucketGone",
         EndReason::LockedDown => "LockedDown",
         EndReason::Denied => "Denied",
+        EndReason::Lapsed => "Lapsed",
     }
 }
 
@@ -82,7 +83,7 @@ fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step, overdue: Opt
     }
     match (&status.removal, step) {
         // It never gave anything, and never will: its holder has to ask anew.
-        (Some(_), _) if end.reason == EndReason::Denied => {
+        (Some(_), _) if matches!(end.reason, EndReason::Denied | EndReason::Lapsed) => {
             sets.push(Set::no(types::READY, word, &end.message));
             sets.push(Set::yes(types::STALLED, word, &end.message));
         }

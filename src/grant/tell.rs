@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use super::deadline::{ALLOWANCE, end_of};
 use super::status::word;
+use super::terms::target;
 use crate::api::condition::{find, is_true, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
 use crate::api::{DecryptGrant, SecureBucket};
@@ -13,6 +14,7 @@ use crate::domain::time::{after, format_instant};
 use crate::k8s::events::Reason;
 use crate::reconcile::context::{Context, ObjectKey};
 use crate::reconcile::outcome::PassError;
+use crate::telemetry::DECISIONS;
 
 /// An event on the grant, and the same on the bucket, so that its owner sees who got in without reading other namespaces.
 fn both(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, reason: Reason, note: &str) {
@@ -29,7 +31,33 @@ fn both(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, reas
         );
         ctx.events.publish(bucket, Some(&about), reason, &action, whose);
     }
-    tracing::info!(object = %ObjectKey::of(grant), uid = %grant.uid().unwrap_or_default(), decision = reason.word(), note, "grant");
+    decided(grant, reason.word(), note);
+}
+
+/// One line for one decision: who may read what, why, until when, by which terms. Never a secret: a reason is shown to people as well.
+pub fn decided(grant: &DecryptGrant, decision: &str, why: &str) {
+    let status = grant.status.clone().unwrap_or_default();
+    let spec = &grant.spec;
+    let prefixes = spec.prefixes.iter().map(|p| p.0.as_str()).collect::<Vec<_>>().join(",");
+    let resolved = status.resolved.as_ref();
+    tracing::info!(
+        target: DECISIONS,
+        decision,
+        object = %ObjectKey::of(grant),
+        uid = grant.metadata.uid.as_deref().unwrap_or_default(),
+        subject = format!("{}/{}", grant.namespace().unwrap_or_default(), spec.subject.service_account_ref.name),
+        role = resolved.map(|r| r.role_arn.as_str()),
+        bucket = %target(grant),
+        bucket_arn = resolved.map(|r| r.bucket_arn.as_str()),
+        prefixes,
+        duration = spec.duration.0,
+        not_before = spec.not_before.as_ref().map(|at| at.0.as_str()),
+        reason = spec.reason,
+        terms_hash = resolved.map(|r| r.terms_hash.as_str()),
+        expires_at = status.expires_at.as_deref(),
+        why,
+        "decision"
+    );
 }
 
 /// Somebody asks. The bucket hears of it only if it lets that namespace ask.
@@ -46,13 +74,31 @@ pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucke
     both(ctx, grant, bucket, Reason::GrantApproved, "approved by the bucket's policy (grants.approvals: 0)");
 }
 
+/// The window is open: from now on its time runs.
+pub fn opened(grant: &DecryptGrant) {
+    let until = grant.status.as_ref().and_then(|s| s.expires_at.clone()).unwrap_or_default();
+    decided(grant, "GrantWindowOpened", &format!("the time of the grant runs until {until}, by AWS's clock"));
+}
+
+/// The KMS grant is there.
+pub fn issued(grant: &DecryptGrant, id: &str) {
+    decided(grant, "GrantIssued", &format!("ListGrants shows KMS grant {id}"));
+}
+
+/// The record is deleted.
+pub fn forgotten(grant: &DecryptGrant) {
+    let removal = grant.status.as_ref().and_then(|s| s.removal.as_ref()).map(|r| r.verified_at.clone());
+    let why = format!("removal was verified at {}; kept as long as the setting says", removal.unwrap_or_default());
+    decided(grant, "GrantForgotten", &why);
+}
+
 /// It is over.
 pub fn ended(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, end: EndReason, message: &str) {
     let reason = match end {
         EndReason::Expired => Reason::GrantExpired,
         EndReason::HandedBack => Reason::GrantHandedBack,
         EndReason::Revoked | EndReason::BucketGone | EndReason::LockedDown => Reason::GrantRevoked,
-        EndReason::Denied => Reason::GrantRefused,
+        EndReason::Denied | EndReason::Lapsed => Reason::GrantRefused,
     };
     both(ctx, grant, bucket, reason, &format!("{}: {message}", word(end)));
 }
@@ -88,7 +134,14 @@ pub fn transition(
         }
     }
     match find(&is.conditions, types::STALLED) {
-        Some(stalled) => ctx.event_once(grant, Reason::Stalled, &stalled.reason, stalled.message.clone()),
+        Some(stalled) => {
+            // One that ended has said so already.
+            if is.ended.is_none() && find(&was.conditions, types::STALLED).map(|c| &c.message) != Some(&stalled.message)
+            {
+                decided(grant, "GrantStalled", &format!("{}: {}", stalled.reason, stalled.message));
+            }
+            ctx.event_once(grant, Reason::Stalled, &stalled.reason, stalled.message.clone());
+        }
         None => ctx.untell(grant, Reason::Stalled),
     }
 }

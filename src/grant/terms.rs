@@ -1,13 +1,13 @@
 //! A request with every name resolved: what an approval speaks of, and what is written to AWS. Pure.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::DecryptGrant;
 use crate::api::decrypt_grant::ResolvedTerms;
 use crate::domain::identity;
 use crate::domain::installation::Installation;
 use crate::domain::prefix::Prefixes;
-use crate::domain::time::{format_duration, parse_duration};
+use crate::domain::time::{after, format_duration, format_instant, parse_duration, parse_instant};
 use crate::role::document::BucketRef;
 
 /// The SecureBucket as a grant names it.
@@ -32,15 +32,25 @@ pub fn target(grant: &DecryptGrant) -> Target {
     Target { namespace: reference.namespace.clone().unwrap_or(own), name: reference.name.clone() }
 }
 
-/// Checks duration and prefixes against installation and bucket.
+/// How far ahead of a request `notBefore` may be.
+const AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What a spec asks for, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// How long.
+    pub duration: SignedDuration,
+    /// Under which prefixes.
+    pub prefixes: Prefixes,
+    /// From when on, at the earliest.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Checks duration, prefixes and beginning against installation and bucket.
 ///
 /// # Errors
 /// In words that name the field and the way out.
-pub fn check(
-    grant: &DecryptGrant,
-    max: SignedDuration,
-    install: &Installation,
-) -> Result<(SignedDuration, Prefixes), String> {
+pub fn check(grant: &DecryptGrant, max: SignedDuration, install: &Installation) -> Result<Asked, String> {
     let duration =
         parse_duration(&grant.spec.duration.0).map_err(|e| format!("spec.duration: {e}; create a new grant"))?;
     let floor = SignedDuration::try_from(install.timing.grant_floor).unwrap_or(SignedDuration::ZERO);
@@ -60,7 +70,24 @@ pub fn check(
     }
     let texts: Vec<&str> = grant.spec.prefixes.iter().map(|p| p.0.as_str()).collect();
     let prefixes = Prefixes::parse(&texts).map_err(|e| format!("spec.prefixes: {e}; create a new grant"))?;
-    Ok((duration, prefixes))
+    let not_before = begins(grant).map_err(|e| format!("spec.notBefore: {e}; create a new grant"))?;
+    let created = grant.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    if let Some(begin) = not_before.filter(|begin| created.is_none_or(|at| *begin > after(at, AHEAD))) {
+        return Err(format!(
+            "spec.notBefore: {} is more than 7 days after the request was made; create a new grant",
+            format_instant(begin)
+        ));
+    }
+    Ok(Asked { duration, prefixes, not_before })
+}
+
+/// `notBefore` of the spec.
+fn begins(grant: &DecryptGrant) -> Result<Option<Timestamp>, String> {
+    let Some(text) = &grant.spec.not_before else { return Ok(None) };
+    match parse_instant(&text.0) {
+        Some(at) => Ok(Some(at)),
+        None => Err(format!("{:?} is no instant; write it like 2026-11-24T12:00:00Z", text.0)),
+    }
 }
 
 /// Resolves every name.
@@ -69,8 +96,7 @@ pub fn resolve(
     bucket_uid: &str,
     bucket: &BucketRef,
     service_account_uid: &str,
-    duration: SignedDuration,
-    prefixes: &Prefixes,
+    asked: &Asked,
     install: &Installation,
 ) -> ResolvedTerms {
     let target = target(grant);
@@ -87,8 +113,9 @@ pub fn resolve(
         service_account,
         service_account_uid: service_account_uid.to_owned(),
         role_arn,
-        prefixes: prefixes.iter().map(str::to_owned).collect(),
-        duration_seconds: duration.as_secs(),
+        prefixes: asked.prefixes.iter().map(str::to_owned).collect(),
+        duration_seconds: asked.duration.as_secs(),
+        not_before: asked.not_before.map(format_instant),
         terms_hash: String::new(),
     };
     terms.terms_hash = hash(grant, &terms);
@@ -110,30 +137,31 @@ fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
         role_arn,
         prefixes,
         duration_seconds,
+        not_before,
         terms_hash: _,
     } = terms;
     let (uid, prefixes) = (grant.metadata.uid.clone().unwrap_or_default(), prefixes.join("\n"));
     let seconds = duration_seconds.to_string();
-    identity::hex(
-        &[
-            &uid,
-            bucket_namespace,
-            bucket_name,
-            bucket_uid,
-            bucket_identity,
-            bucket_arn,
-            key_arn,
-            service_account,
-            service_account_uid,
-            role_arn,
-            &prefixes,
-            &seconds,
-        ],
-        64,
-    )
+    let mut parts = vec![
+        uid.as_str(),
+        bucket_namespace,
+        bucket_name,
+        bucket_uid,
+        bucket_identity,
+        bucket_arn,
+        key_arn,
+        service_account,
+        service_account_uid,
+        role_arn,
+        &prefixes,
+        &seconds,
+    ];
+    // Only where there is one: requests of versions that did not know it keep their digest.
+    parts.extend(not_before.as_deref());
+    identity::hex(&parts, 64)
 }
 
-/// True if resolved terms say of subject, bucket name, prefixes and duration what the spec says, and carry their own digest.
+/// True if resolved terms say of subject, bucket name, prefixes, duration and beginning what the spec says, and carry their own digest.
 pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installation) -> bool {
     let target = target(grant);
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
@@ -146,5 +174,6 @@ pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installati
         && terms.role_arn == install.role_arn(namespace, &terms.service_account)
         && Ok(&terms.prefixes) == prefixes.as_ref()
         && Ok(terms.duration_seconds) == seconds
+        && Ok(&terms.not_before) == begins(grant).map(|at| at.map(format_instant)).as_ref()
         && terms.terms_hash == hash(grant, terms)
 }

@@ -1,6 +1,7 @@
 //! Kubernetes, apart from what a pass decides: watches, leadership, finalizers, status, events and the ConfigMaps that we own.
 
 pub mod configmap;
+pub mod dated;
 pub mod events;
 pub mod finalizer;
 mod guard;

@@ -151,7 +151,8 @@ pub fn window(grant: &DecryptGrant, install: &Installation) -> Option<(GrantInpu
     let resolved = status.resolved.as_ref().filter(|r| genuine(grant, r, install))?;
     let expires_at = parse_instant(status.expires_at.as_deref()?)?;
     let activated_at = parse_instant(status.activated_at.as_deref()?)?;
-    if expires_at.duration_since(activated_at).as_secs() > resolved.duration_seconds {
+    let early = resolved.not_before.as_deref().and_then(parse_instant).is_some_and(|begin| activated_at < begin);
+    if early || expires_at.duration_since(activated_at).as_secs() > resolved.duration_seconds {
         return None;
     }
     let region = resolved.key_arn.split(':').nth(3)?;
@@ -169,6 +170,11 @@ pub fn window(grant: &DecryptGrant, install: &Installation) -> Option<(GrantInpu
         issued: status.kms_grant.is_some(),
     };
     Some((input, resolved.service_account_uid.clone()))
+}
+
+/// Windows that were in the document once, because a KMS grant was issued on them, and are not there now.
+pub fn returning<'a>(grants: &'a [GrantInput], document: Option<&'a Document>) -> impl Iterator<Item = &'a GrantInput> {
+    grants.iter().filter(move |g| g.issued && !document.is_some_and(|d| super::document::carries(d, g)))
 }
 
 /// The Deny that a grant whose window was open and is over leaves behind, until its removal is proved.

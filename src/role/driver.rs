@@ -7,16 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::desired::{DesiredRole, desired_role, with_held};
+use super::desired::{DesiredRole, desired_role, returning, with_held};
 use super::document::{Built, DutyInput, Inputs, POLICY_NAME, build, held_denies};
 use super::evidence::Evidence;
 use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
-use super::plan::{Action, Plan, plan};
+use super::plan::{Action, Need, Plan, need, plan, rests_until};
 use super::sources::{Objects, cached, holders, listed};
 use super::state::{Problem, RoleKey, RoleState};
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
+use crate::domain::policy::Document;
 use crate::domain::time::after;
 use crate::grant::deadline::removal_due;
 use crate::grant::terms::target;
@@ -152,13 +153,35 @@ async fn draw(
     let now = ctx.clock.aws_now();
     let (released, wake) = evidence(ctx, key, objects, observed, now).await;
     let document = observed.value().and_then(|r| r.document.value());
-    let inputs = with_held(objects.inputs(key, ctx, now), document, &|identity| released.contains(identity), now);
+    let mut mine = objects.inputs(key, ctx, now);
+    let lost = lost(ctx, objects, &mine, document).await;
+    mine.grants.retain(|g| !lost.contains(&g.uid));
+    let inputs = with_held(mine, document, &|identity| released.contains(identity), now);
     let built = build(&inputs);
     // A role whose duties a lockdown holds back stays: made anew, it would be another principal to KMS.
     let held_back = !observed.is_absent() && inputs.duties.iter().any(|d| d.lock.is_some());
-    let needed = !built.statements.is_empty() || held_back;
-    let plan = plan(desired, &built.statements, needed, observed, obey && !objects.locked(key));
+    let retention = ctx.install.timing.role_retention;
+    let need = need(!built.statements.is_empty() || held_back, observed, retention, now);
+    let plan = plan(desired, &built.statements, need, observed, obey && !objects.locked(key));
+    let rests = observed.value().filter(|_| need == Need::Resting).map(|role| rests_until(&role.head, retention));
+    let wake = wake.into_iter().chain(rests).min();
     Drawn { inputs, built, plan, wake }
+}
+
+/// Grants whose KMS grant status knows and AWS does not, or may not. Their window is not put back into the document: status is of an earlier day,
+/// by an etcd restore, and through the KMS grant of another DecryptGrant the role could read by it. Their own pass ends them.
+async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, document: Option<&Document>) -> BTreeSet<String> {
+    let mut lost = BTreeSet::new();
+    for input in returning(&mine.grants, document) {
+        let grant = objects.grants.iter().find(|g| g.metadata.uid.as_deref() == Some(&input.uid));
+        let Some(id) = grant.and_then(|g| g.status.as_ref()?.kms_grant.as_ref()?.id.clone()) else { continue };
+        let region = input.bucket.key_arn.split(':').nth(3).unwrap_or(&ctx.install.place.region);
+        let listed = ctx.aws.kms(&ctx.install.place_in(region)).list_grants(&input.bucket.key_arn).await;
+        if !listed.is_ok_and(|all| all.iter().any(|g| g.id == id)) {
+            lost.insert(input.uid.clone());
+        }
+    }
+    lost
 }
 
 /// How long the role needs no look, if it was as it should be with the same inputs.
@@ -181,10 +204,10 @@ async fn evidence(
     let mut wake: Option<Timestamp> = None;
     let Some(role) = observed.value() else { return (released, wake) };
     let open = objects.inputs(key, ctx, now).grants;
-    for deny in role.document.value().map(held_denies).unwrap_or_default() {
-        if open.iter().any(|g| g.bucket.identity == deny.identity) {
-            continue;
-        }
+    let mut held = role.document.value().map(held_denies).unwrap_or_default();
+    held.retain(|deny| !open.iter().any(|g| g.bucket.identity == deny.identity));
+    ctx.clean_since.keep_only(key, &held.iter().map(|deny| deny.identity.clone()).collect());
+    for deny in held {
         match ctx.clean_since.look(ctx, key, &deny, &role.head.role_id, &objects.grants).await {
             Evidence::Released => {
                 released.insert(deny.identity);

@@ -1,6 +1,6 @@
 //! When the Deny of ended grants may leave a role's policy: after `ListGrants` has shown no grant of the role for long enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::document::HeldDeny;
@@ -56,11 +56,13 @@ impl CleanSince {
         let since = *lock(&self.0).entry(slot.clone()).or_insert(now);
         let wait = SignedDuration::try_from(ctx.install.timing.evidence_wait).unwrap_or(SignedDuration::MAX);
         let until = after(since.max(deny.from), wait);
-        if now < until {
-            return Evidence::CleanUntil(until);
-        }
-        lock(&self.0).remove(&slot);
-        Evidence::Released
+        // What is released stays so for the rest of the pass, which may draw its plan again.
+        if now < until { Evidence::CleanUntil(until) } else { Evidence::Released }
+    }
+
+    /// Forgets what is known of a role's Denies but these: the others have left, or a grant is open again.
+    pub fn keep_only(&self, key: &RoleKey, held: &BTreeSet<String>) {
+        lock(&self.0).retain(|(role, identity), _| role != key || held.contains(identity));
     }
 
     async fn list(

@@ -15,6 +15,9 @@ pub struct RoleHead {
     pub role_id: String,
     /// When it was created.
     pub created: Timestamp,
+    /// When one of its sessions last called AWS, if ever. Reported some hours late (IAM User Guide, access_policies_last-accessed: "usually within
+    /// four hours"), and only by `GetRole` (IAM API, ListRoles).
+    pub last_used: Option<Timestamp>,
     /// ARN of the permissions boundary.
     pub boundary: Option<String>,
     /// Trust policy.

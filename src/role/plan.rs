@@ -1,16 +1,20 @@
 //! From desired and observed to the actions that make a role right. Pure.
 
 use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::desired::DesiredRole;
 use super::document::{MAX_CHARACTERS, sealed, without_own_ends};
-use super::observed::ObservedRole;
+use super::observed::{ObservedRole, RoleHead};
 use super::state::Problem;
 use crate::aws::error::{AwsError, Seen};
 use crate::domain::drift::{KEPT, Stages, merge, merge_carrying, stages, until_last};
 use crate::domain::foreign::{Foreign, Kind};
 use crate::domain::policy::{Document, Effect, Statement};
 use crate::domain::tags::{self, Tags};
+use crate::domain::time::after;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,11 +106,39 @@ impl Plan {
     }
 }
 
-/// Makes the plan. `needed` is false if no duty, grant or held Deny speaks for the role: then it goes, unless a responder's Deny is on it.
+/// Whether a role has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A duty, a grant or a held Deny speaks for it.
+    Needed,
+    /// Nothing does, but it was used or made a short while ago: it keeps no policy, and stays.
+    Resting,
+    /// Nothing does: it goes, unless a responder's Deny is on it.
+    Unneeded,
+}
+
+/// Whether a role has to be at `now`. `wanted`: a statement, or a duty that a lockdown holds back, speaks for it.
+pub fn need(wanted: bool, observed: &Seen<ObservedRole>, retention: Duration, now: Timestamp) -> Need {
+    if wanted {
+        return Need::Needed;
+    }
+    match observed.value().map(|role| rests_until(&role.head, retention)) {
+        Some(until) if now < until => Need::Resting,
+        _ => Need::Unneeded,
+    }
+}
+
+/// Until when a role stays that nothing speaks for.
+pub fn rests_until(head: &RoleHead, retention: Duration) -> Timestamp {
+    let last = head.last_used.map_or(head.created, |used| used.max(head.created));
+    after(last, SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX))
+}
+
+/// Makes the plan.
 pub fn plan(
     desired: &DesiredRole,
     statements: &[Statement],
-    needed: bool,
+    need: Need,
     observed: &Seen<ObservedRole>,
     obey: bool,
 ) -> Plan {
@@ -117,7 +149,7 @@ pub fn plan(
             return plan;
         }
         Seen::Absent => {
-            if needed {
+            if need == Need::Needed {
                 let trust = Document::new(desired.trust.clone()).certified();
                 plan.actions.push(Action::Create { trust });
                 if !statements.is_empty() {
@@ -148,7 +180,7 @@ pub fn plan(
     let mut document = plan_document(&mut plan, statements, &lifted, role, obey);
     let mut trust = plan_trust(&mut plan, desired, role, obey);
     let clean = plan.restricted.is_empty() && plan.unreadable.is_empty();
-    if !needed && clean {
+    if need == Need::Unneeded && clean {
         delete(&mut plan, desired, role, removals);
         return plan;
     }
@@ -157,7 +189,7 @@ pub fn plan(
     if closed {
         document.last = None;
     }
-    if closed || !needed {
+    if closed || need != Need::Needed {
         trust.last = None;
     }
     // The boundary is first: without it IAM refuses us every other change of the role.
@@ -328,7 +360,10 @@ fn plan_document(
     for kept in &merged.kept {
         plan.restricted.push(format!("a Deny that is not ours ({}) is kept in the role's policy", kept.sid));
     }
-    let target = merged.write.map(within_limit).filter(|t| seen.is_none_or(|s| !s.same_as(t)));
+    // Right but for an end of ours that nothing needs any more.
+    let surplus =
+        edited.filter(|e| seen.is_some_and(|s| !s.same_as(e))).map(|e| Document::new(e.statements).certified());
+    let target = merged.write.or(surplus).map(within_limit).filter(|t| seen.is_none_or(|s| !s.same_as(t)));
     // Also if our document is right: the Denies of policies that go have to stand somewhere until they have gone.
     let stands = seen.filter(|_| obey && !lifted.is_empty()).cloned();
     let Some(target) = target.or(stands) else { return Stages::default() };

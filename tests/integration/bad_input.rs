@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use kube::api::{Patch, PatchParams};
 use securebucket::api::SecureBucket;
 use securebucket::api::condition::{find, is_true, types};
+use securebucket::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::scene::OFTEN;
@@ -70,7 +71,7 @@ async fn a_bucket_name_outside_the_prefix() {
 async fn a_bucket_name_taken_by_another_account() {
     let world = World::new("stranger").await;
     let _operator = world.operator().refusals_expected().start();
-    let stranger = AwsClients::root(world.stack, &random_account(), REGION);
+    let stranger = AwsClients::root(world.stack, &random_account(), REGION, &Clock::new());
     let name = format!("t-{}-taken", world.namespace);
     make_bucket(&stranger, &name, REGION).await;
     world.apply_bucket("data", json!({"bucketName": name})).await;

@@ -1,6 +1,5 @@
 //! The life of a DecryptGrant, one row per transition, and per reason to wait or to end.
 
-use jiff::SignedDuration;
 use securebucket::api::condition::{Set, types};
 use securebucket::api::lockdown::LockdownSpec;
 use securebucket::api::secure_bucket::Duty;
@@ -117,24 +116,6 @@ fn reasons_to_wait_before_the_window() {
             Resolved,
             |k| k.bucket().spec.grants.as_mut().unwrap().approvals = None,
             "wait AwaitingApproval",
-        ),
-        (
-            "the local clock is off",
-            Approved,
-            |k| {
-                k.looked = Known::at(Activated).looked;
-                k.skew = Some(SignedDuration::from_secs(-31));
-            },
-            "stalled ClockSkew",
-        ),
-        (
-            "the local clock is a little off",
-            Approved,
-            |k| {
-                k.looked = Known::at(Activated).looked;
-                k.skew = Some(SignedDuration::from_secs(30));
-            },
-            "activate",
         ),
     ];
     check(rows);

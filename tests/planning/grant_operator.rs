@@ -6,17 +6,19 @@ use securebucket::api::condition::{Set, types, update};
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use securebucket::aws::error::Seen;
 use securebucket::bucket::lockdown::refuses_grants;
+use securebucket::domain::policy::Document;
 use securebucket::domain::time::{after, format_instant};
+use securebucket::grant::begin::Skew;
 use securebucket::grant::decide::{Facts, Step, decide};
 use securebucket::grant::status::settle;
 use securebucket::grant::terms::Target;
-use securebucket::role::desired::{Sources, desired_role, inputs, open_grant, with_held};
+use securebucket::role::desired::{Sources, desired_role, inputs, open_grant, returning, with_held};
 use securebucket::role::document::{Inputs, build, held_denies};
 use securebucket::role::observed::{ObservedRole, RoleHead};
-use securebucket::role::plan::{Action, plan};
+use securebucket::role::plan::{Action, need, plan};
 use securebucket::role::state::{Problem, RoleState};
 
-use crate::fixtures::install;
+use crate::fixtures::{NAMESPACE_UID, install};
 use crate::grant_world::World;
 use crate::model::refusal;
 use crate::operator::Fault;
@@ -59,14 +61,14 @@ impl World {
                 .collect();
             let facts = Facts {
                 grant: &grant,
-                bucket: self.bucket.as_ref(),
+                bucket: self.bucket_of(&grant),
                 bucket_unreadable: None,
                 service_account_uid: self.account.as_deref(),
                 role: self.state.as_ref(),
                 looked: looked.as_ref(),
                 others: &others,
                 now: self.time(),
-                skew: Some(SignedDuration::ZERO),
+                skew: Skew::default(),
             };
             let step = decide(&facts, &install());
             if step == Step::Look {
@@ -106,6 +108,12 @@ impl World {
                 });
             }
             Step::RemoveFinalizer => return self.strikes(|w| w.let_go(name)),
+            Step::Forget => {
+                return self.strikes(|w| {
+                    let meta = &mut w.grants.get_mut(name).unwrap().metadata;
+                    meta.deletion_timestamp.get_or_insert_with(crate::fixtures::deleted_at);
+                });
+            }
             Step::Issue => {
                 let issued = status.kms_grant.as_ref().unwrap().name.clone();
                 self.strikes(|w| w.create_grant(&grant, &issued))?;
@@ -120,7 +128,7 @@ impl World {
                 let left = self.listed().iter().any(|g| ids.contains(&g.id));
                 return if left { Err(Broken) } else { Ok(()) };
             }
-            Step::Resolve(terms) => status.resolved = Some(terms),
+            Step::Resolve(terms) => status.resolved = Some(*terms),
             Step::Approve => {
                 let set = Set::yes(types::APPROVED, "PolicyApproved", "");
                 status.conditions = update(&status.conditions, &[set], 1, now);
@@ -166,10 +174,11 @@ impl World {
         let covered = others
             .flat_map(|g| g.spec.prefixes.iter().map(|p| p.0.clone()))
             .any(|theirs| grant.spec.prefixes.iter().all(|p| theirs == "*" || p.0.starts_with(&theirs)));
-        let end = grant.status.as_ref().and_then(|s| s.expires_at.clone());
+        // Without an end it never had a window: what is undated is a duty's.
+        let Some(end) = grant.status.as_ref().and_then(|s| s.expires_at.clone()) else { return false };
         let mut alone = self.clone();
         if let Some(document) = alone.role.as_mut().and_then(|r| r.document.as_mut()) {
-            document.statements.retain(|s| s.condition("DateLessThan", "aws:CurrentTime") == end.as_deref());
+            document.statements.retain(|s| s.condition("DateLessThan", "aws:CurrentTime") == Some(&end));
         }
         !covered && self.untouched && alone.reads(grant, self.time(), 0)
     }
@@ -187,13 +196,16 @@ impl World {
         let before = (self.role.clone(), self.alive().count());
         for round in 0..4 {
             let observed = self.observed_role();
-            let mine = self.inputs();
+            let mut mine = self.inputs();
             let released = self.evidence(&mine);
             let document = observed.value().and_then(|r| r.document.value()).cloned();
+            let lost = self.lost(&mine, document.as_ref());
+            mine.grants.retain(|g| !lost.contains(&g.uid));
             let held = with_held(mine, document.as_ref(), &|id| released.contains(&id.to_owned()), self.time());
             let built = build(&held);
             let desired = desired_role(&role_key(), &install());
-            let plan = plan(&desired, &built.statements, !built.statements.is_empty(), &observed, false);
+            let need = need(!built.statements.is_empty(), &observed, install().timing.role_retention, self.time());
+            let plan = plan(&desired, &built.statements, need, &observed, false);
             if plan.actions.is_empty() || round == 3 {
                 let unreadable = plan.unreadable.first().map(|e| Problem::passing(e.kind.reason(), e.to_string()));
                 let problem = plan.problem.clone().or(unreadable);
@@ -219,11 +231,11 @@ impl World {
 
     fn inputs(&self) -> Inputs {
         let sources = Sources {
-            buckets: Vec::new(),
+            buckets: self.own.iter().collect(),
             grants: self.grants.values().collect(),
             shut: self.bucket.iter().filter(|b| refuses_grants(b)).map(|_| data_calls()).collect(),
             service_account_uid: self.account.clone(),
-            namespace_uid: Some("ns".into()),
+            namespace_uid: Some(NAMESPACE_UID.into()),
         };
         inputs(&role_key(), &sources, &install(), self.time())
     }
@@ -236,7 +248,8 @@ impl World {
                 head: RoleHead {
                     arn: role.arn.clone(),
                     role_id: role.role_id.clone(),
-                    created: self.time(),
+                    created: crate::grants::seconds(self.role_made),
+                    last_used: None,
                     boundary: role.boundary.clone(),
                     trust: role.trust.clone(),
                     tags: role.tags.clone(),
@@ -245,6 +258,17 @@ impl World {
                 foreign: Vec::new(),
             }),
         }
+    }
+
+    /// Grants whose window is not put back, because their KMS grant is gone.
+    fn lost(&self, mine: &Inputs, document: Option<&Document>) -> Vec<String> {
+        let id = |uid: &str| {
+            let grant = self.grants.values().find(|g| g.metadata.uid.as_deref() == Some(uid))?;
+            grant.status.as_ref()?.kms_grant.as_ref()?.id.clone()
+        };
+        let listed = |id: &String| !self.blind_kms && self.listed().iter().any(|g| g.id == *id);
+        let all = returning(&mine.grants, document).map(|g| g.uid.clone());
+        all.filter(|uid| id(uid).is_some_and(|id| !listed(&id))).collect()
     }
 
     /// Which Denies may leave: those on whose key no KMS grant of the role has been listed for long enough. What is listed and answered for
@@ -258,10 +282,15 @@ impl World {
             }
             let answered = self.grants.values().any(|g| {
                 let status = g.status.clone().unwrap_or_default();
-                status.removal.is_none() && status.expires_at.is_some()
+                let here = status.resolved.as_ref().is_some_and(|r| r.bucket_identity == deny.identity);
+                status.removal.is_none() && status.expires_at.is_some() && here
             });
-            let listed: Vec<_> =
-                self.listed().into_iter().filter(|g| g.grantee == role.arn || g.grantee == role.role_id).collect();
+            let here = |id: &str| {
+                self.kms.iter().any(|g| g.id == id && self.key_of(&deny.identity).is_none_or(|k| k == g.key))
+            };
+            let listed: Vec<_> = (self.listed().into_iter())
+                .filter(|g| (g.grantee == role.arn || g.grantee == role.role_id) && here(&g.id))
+                .collect();
             if answered || self.blind_kms || !listed.is_empty() {
                 self.clean_since.remove(&deny.identity);
                 if !answered && !self.blind_kms {
@@ -279,12 +308,18 @@ impl World {
         released
     }
 
+    fn key_of(&self, identity: &str) -> Option<String> {
+        let mut all = self.own.iter().chain(&self.bucket).filter_map(|b| b.status.as_ref());
+        all.find(|s| s.identity.as_deref() == Some(identity))?.key_arn.clone()
+    }
+
     fn apply(&mut self, action: &Action) {
         self.tell(format!("role: {action}"));
         let desired = desired_role(&role_key(), &install());
         match action {
             Action::Create { trust } => {
                 self.roles_made += 1;
+                self.role_made = self.now;
                 self.role = Some(Role {
                     arn: desired.arn,
                     role_id: format!("AROA{}", self.roles_made),

@@ -10,6 +10,7 @@ use securebucket::aws::error::Seen;
 use securebucket::domain::identity::kms_grant_name;
 use securebucket::domain::policy::Document;
 use securebucket::domain::time::format_instant;
+use securebucket::grant::begin::Skew;
 use securebucket::grant::decide::{Facts, Looked, Step, decide};
 use securebucket::role::desired::window;
 use securebucket::role::document::{GrantInput, Inputs, build};
@@ -70,7 +71,7 @@ pub struct Known {
     pub looked: Option<Looked>,
     pub others: Vec<GrantInput>,
     pub now: Timestamp,
-    pub skew: Option<SignedDuration>,
+    pub skew: Skew,
 }
 
 pub fn kms_grant(known: &Known) -> ObservedGrant {
@@ -94,7 +95,7 @@ impl Known {
             looked: None,
             others: Vec::new(),
             now: seconds(0),
-            skew: Some(SignedDuration::ZERO),
+            skew: Skew { aws: Some(SignedDuration::ZERO), kubernetes: Some(SignedDuration::ZERO) },
         };
         let reached = |s| stage >= s;
         if reached(Stage::Held) {
@@ -207,6 +208,15 @@ impl Known {
         self.bucket.as_mut().unwrap()
     }
 
+    /// Asks to begin so many seconds after noon; what was resolved was resolved so.
+    pub fn not_before(&mut self, from: i64) {
+        self.grant = crate::grants::scheduled(self.grant.clone(), from);
+        let resolved = self.status().resolved.map(|_| terms(&self.grant, &bucket(0)));
+        if let Some(status) = self.grant.status.as_mut() {
+            status.resolved = resolved;
+        }
+    }
+
     pub fn delete(&mut self) {
         self.grant.metadata.deletion_timestamp = Some(deleted_at());
     }
@@ -241,6 +251,7 @@ impl Known {
             Step::Revoke { ids } => format!("revoke {}", ids.join(" ")),
             Step::RecordRemoval { .. } => "record removal".into(),
             Step::RemoveFinalizer => "remove finalizer".into(),
+            Step::Forget => "forget".into(),
             Step::Settled => "settled".into(),
             Step::Wait { problem, until } => {
                 let kind = if problem.stalled { "stalled" } else { "wait" };

@@ -29,6 +29,8 @@ use crate::role_model::Role;
 pub struct KmsGrant {
     pub id: String,
     pub name: String,
+    /// ARN of the key.
+    pub key: String,
     /// Unique id of the role: with another role under the name it gives nothing.
     pub role_id: String,
     /// Lists show it from then on.
@@ -77,12 +79,16 @@ pub struct World {
     /// How long KMS lists lag behind.
     pub lag: i64,
     pub bucket: Option<SecureBucket>,
+    /// SecureBuckets of the role's own namespace.
+    pub own: Vec<SecureBucket>,
     pub account: Option<String>,
     pub grants: BTreeMap<String, DecryptGrant>,
     pub role: Option<Role>,
     pub roles_made: usize,
     /// DecryptGrants made.
     pub objects: usize,
+    /// When the role was made.
+    pub role_made: i64,
     pub kms: Vec<KmsGrant>,
     /// Memory of the operator.
     pub state: Option<RoleState>,
@@ -131,11 +137,13 @@ impl World {
             now: 0,
             lag,
             bucket: Some(bucket(0)),
+            own: Vec::new(),
             account: Some(SA_UID.into()),
             grants: BTreeMap::new(),
             role: None,
             roles_made: 0,
             objects: 0,
+            role_made: 0,
             kms: Vec::new(),
             state: None,
             clean_since: BTreeMap::new(),
@@ -156,6 +164,12 @@ impl World {
 
     pub fn tell(&mut self, what: impl Into<String>) {
         self.story.push(format!("{} s: {}", self.now, what.into()));
+    }
+
+    /// The SecureBucket that a grant asks for.
+    pub fn bucket_of(&self, grant: &DecryptGrant) -> Option<&SecureBucket> {
+        let named = |b: &&SecureBucket| b.metadata.name.as_ref() == Some(&grant.spec.bucket_ref.name);
+        self.own.iter().chain(&self.bucket).find(named)
     }
 
     /// The fate of the write that is about to happen.
@@ -210,7 +224,8 @@ impl World {
         }
         *self.made.entry(uid.clone()).or_default() += 1;
         let (id, listed_from) = (format!("kms-{}", self.kms.len()), self.now + self.lag);
-        self.kms.push(KmsGrant { id, name: name.into(), role_id: role.role_id, listed_from, revoked: None });
+        let key = status.resolved.as_ref().unwrap().key_arn.clone();
+        self.kms.push(KmsGrant { id, name: name.into(), key, role_id: role.role_id, listed_from, revoked: None });
         let made = self.made[&uid];
         assert!(made == 1 || self.lost_unseen.contains(&uid), "issued {made} times: {self:?}");
     }

@@ -1,14 +1,14 @@
 //! A SecureBucket of another namespace that lets `team-a` ask, and DecryptGrants on it.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use securebucket::api::GRANT_FINALIZER;
 use securebucket::api::condition::{Set, types, update};
 use securebucket::api::decrypt_grant::{BucketRef, DecryptGrant, DecryptGrantSpec, ResolvedTerms, Subject};
 use securebucket::api::secure_bucket::{GrantsSpec, NamespaceName, SecureBucket, SecureBucketSpec};
-use securebucket::api::types::{DurationText, PrefixText, ServiceAccountRef};
+use securebucket::api::types::{DurationText, InstantText, PrefixText, ServiceAccountRef};
 use securebucket::bucket::desired::{desired, max_duration};
-use securebucket::domain::time::after;
+use securebucket::domain::time::{after, format_instant};
 use securebucket::grant::terms::{check, resolve};
 use securebucket::role::desired::bucket_ref;
 
@@ -58,12 +58,20 @@ pub fn request(name: &str, prefixes: &[&str], duration: &str) -> DecryptGrant {
             subject: Subject { service_account_ref: ServiceAccountRef { name: "etl".into() } },
             prefixes: prefixes.iter().map(|p| PrefixText((*p).into())).collect(),
             duration: DurationText(duration.into()),
+            not_before: None,
             reason: "case 42".into(),
         },
     );
     grant.metadata.namespace = Some(NAMESPACE.into());
     grant.metadata.uid = Some(format!("uid-{name}"));
     grant.metadata.generation = Some(1);
+    grant.metadata.creation_timestamp = Some(Time(seconds(0)));
+    grant
+}
+
+/// The same, to begin so many seconds after noon.
+pub fn scheduled(mut grant: DecryptGrant, from: i64) -> DecryptGrant {
+    grant.spec.not_before = Some(InstantText(format_instant(seconds(from))));
     grant
 }
 
@@ -74,8 +82,8 @@ pub fn held(mut grant: DecryptGrant) -> DecryptGrant {
 
 pub fn terms(grant: &DecryptGrant, bucket: &SecureBucket) -> ResolvedTerms {
     let install = install();
-    let (duration, prefixes) = check(grant, max_duration(bucket, &install).unwrap(), &install).unwrap();
+    let asked = check(grant, max_duration(bucket, &install).unwrap(), &install).unwrap();
     let reference = bucket_ref(bucket, &install).unwrap();
     let uid = bucket.metadata.uid.clone().unwrap();
-    resolve(grant, &uid, &reference, SA_UID, duration, &prefixes, &install)
+    resolve(grant, &uid, &reference, SA_UID, &asked, &install)
 }

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use securebucket::domain::policy::{Document, Effect, Statement};
 use securebucket::domain::tags;
 use securebucket::role::document::{Inputs, held_denies};
-use securebucket::role::plan::Plan;
+use securebucket::role::plan::{Need, Plan};
 
 use crate::fixtures::install;
 use crate::laws_converge::{config, says};
 use crate::operator::Fault;
 use crate::role_access::{access, listing, steps, wanted};
-use crate::role_generate::{dim_world, empty, foreign, some_role, world};
+use crate::role_generate::{at, dim_world, empty, foreign, some_role, world};
 use crate::role_model::{Blind, Role, RoleWorld, role_key};
 
 /// The role, its statements in order.
@@ -32,7 +32,7 @@ fn waits(plan: &Plan, world: &RoleWorld) -> bool {
 fn satisfied(world: &RoleWorld) -> bool {
     let (wanted, desired) = (world.wanted(), world.desired());
     let Some(role) = &world.role else { return wanted.statements.is_empty() };
-    let parting = !world.needed();
+    let parting = world.need() != Need::Needed;
     let only_denies = |d: &Document| d.statements.iter().all(|s| s.effect == Effect::Deny);
     let kept = role.document.as_ref().is_some_and(|d| d.statements.iter().any(|s| s.sid.starts_with("Kept")));
     let responder = kept || !role.foreign.is_empty() || role.trust.statements.len() > 1;
@@ -44,8 +44,8 @@ fn satisfied(world: &RoleWorld) -> bool {
         && role.foreign.iter().all(|(_, _, d)| only_denies(d))
         // Who asks for the declared state asks for it without what others have put there.
         && !(world.obey && responder)
-        // Without a reason to be, it goes, unless somebody has put a Deny on it.
-        && (world.needed() || responder)
+        // Without a reason to be, it goes: a day after its last use, unless somebody has put a Deny on it.
+        && (world.need() != Need::Unneeded || responder)
 }
 
 proptest! {
@@ -197,7 +197,10 @@ proptest! {
         prop_assert!(access(world.role.as_ref()).is_subset(&before));
         // The Deny of an ended grant is the to-do list: the role does not go before it does.
         let proved = held.iter().all(|identity| world.released.contains(identity));
-        prop_assert!(proved || world.role.is_some() && !world.writes.contains(&"delete the role".to_owned()));
+        let deleted = world.writes.contains(&"delete the role".to_owned());
+        prop_assert!(proved || world.role.is_some() && !deleted);
+        // Nor within a day of its last use. What allows something goes at once all the same.
+        prop_assert!(!deleted || world.used <= at(-24));
     }
 
     #[test]

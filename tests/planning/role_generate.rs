@@ -133,6 +133,7 @@ pub fn empty(inputs: Inputs) -> RoleWorld {
         now: at(0),
         obey: false,
         blind: BTreeSet::new(),
+        used: at(-1_000),
         writes: Vec::new(),
         made: 0,
     }
@@ -141,8 +142,9 @@ pub fn empty(inputs: Inputs) -> RoleWorld {
 pub fn world() -> impl Strategy<Value = RoleWorld> {
     let released = prop::collection::btree_set(prop::sample::select(vec!["1".repeat(16), "2".repeat(16)]), 0..2);
     let inputs = prop_oneof![1 => Just(Inputs::default()), 4 => inputs()];
-    (inputs, prop::option::weighted(0.85, some_role()), released, prop::bool::weighted(0.2))
-        .prop_map(|(inputs, role, released, obey)| RoleWorld { role, released, obey, ..empty(inputs) })
+    let used = prop::sample::select(vec![-1_000, -24, -23, 0]).prop_map(at);
+    (inputs, prop::option::weighted(0.85, some_role()), released, prop::bool::weighted(0.2), used)
+        .prop_map(|(inputs, role, released, obey, used)| RoleWorld { role, released, obey, used, ..empty(inputs) })
 }
 
 pub fn dim_world() -> impl Strategy<Value = RoleWorld> {

@@ -12,7 +12,7 @@ use securebucket::domain::tags::Tags;
 use securebucket::role::desired::{DesiredRole, desired_role, with_held};
 use securebucket::role::document::{Inputs, build};
 use securebucket::role::observed::{ForeignPolicy, ObservedRole, RoleHead};
-use securebucket::role::plan::{Action, Plan, plan};
+use securebucket::role::plan::{Action, Need, Plan, need, plan};
 use securebucket::role::state::RoleKey;
 
 use crate::fixtures::{NAMESPACE, install};
@@ -50,6 +50,8 @@ pub struct RoleWorld {
     pub now: Timestamp,
     pub obey: bool,
     pub blind: BTreeSet<Blind>,
+    /// When the role was last used, or made.
+    pub used: Timestamp,
     /// Writes that took effect.
     pub writes: Vec<String>,
     pub made: usize,
@@ -110,7 +112,8 @@ impl RoleWorld {
             head: RoleHead {
                 arn: role.arn.clone(),
                 role_id: role.role_id.clone(),
-                created: self.now,
+                created: Timestamp::UNIX_EPOCH,
+                last_used: Some(self.used),
                 boundary: role.boundary.clone(),
                 trust: role.trust.clone(),
                 tags: role.tags.clone(),
@@ -128,15 +131,15 @@ impl RoleWorld {
         Document::new(build(&with_held(self.inputs.clone(), document, &released, self.now)).statements)
     }
 
-    /// True if the role has a reason to be: a statement, or a duty that a lockdown holds back.
-    pub fn needed(&self) -> bool {
+    /// Whether the role has a reason to be: a statement, a duty that a lockdown holds back, or that it was used a short while ago.
+    pub fn need(&self) -> Need {
         let held_back = self.role.is_some() && self.inputs.duties.iter().any(|d| d.lock.is_some());
-        !self.wanted().statements.is_empty() || held_back
+        let wanted = !self.wanted().statements.is_empty() || held_back;
+        need(wanted, &self.observe(), install().timing.role_retention, self.now)
     }
 
     pub fn plan(&self) -> Plan {
-        let wanted = self.wanted().statements;
-        plan(&self.desired(), &wanted, self.needed(), &self.observe(), self.obey)
+        plan(&self.desired(), &self.wanted().statements, self.need(), &self.observe(), self.obey)
     }
 
     fn apply(&mut self, action: &Action) -> Result<(), AwsErrorKind> {
@@ -146,6 +149,7 @@ impl RoleWorld {
                 return Err(AwsErrorKind::AlreadyExists);
             }
             self.made += 1;
+            self.used = self.now;
             self.role = Some(Role {
                 arn: desired.arn,
                 role_id: format!("AROA{}", self.made),

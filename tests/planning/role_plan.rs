@@ -24,6 +24,42 @@ fn existence() {
         ),
         ("unreadable", |c| c.observed = unreadable(), &["unreadable"]),
         ("not needed", Case::unneeded, &["- delete the role's policy", "- delete the role"]),
+        ("not needed, used a short while ago", Case::resting, &["+ delete the role's policy"]),
+        (
+            "not needed, used a short while ago, without its policy",
+            |c| {
+                c.resting();
+                c.role().document = Seen::Absent;
+            },
+            &[],
+        ),
+        (
+            "the same, asked for the declared state",
+            |c| {
+                c.resting();
+                c.role().document = Seen::Absent;
+                c.obey = true;
+            },
+            &[],
+        ),
+        (
+            "absent, used a short while ago",
+            |c| {
+                c.resting();
+                c.observed = Seen::Absent;
+            },
+            &[],
+        ),
+        // What somebody attaches meanwhile goes at once.
+        (
+            "not needed, used a short while ago, a foreign Allow attached",
+            |c| {
+                c.resting();
+                c.role().document = Seen::Absent;
+                c.attach("arn:aws:iam::aws:policy/Admin", true, &[reads("A")]);
+            },
+            &["- detach arn:aws:iam::aws:policy/Admin", "drift foreign policy arn:aws:iam::aws:policy/Admin"],
+        ),
         // Policies first: IAM deletes no role that has any.
         (
             "not needed, a foreign Allow attached",

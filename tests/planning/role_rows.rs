@@ -5,7 +5,7 @@ use securebucket::aws::error::Seen;
 use securebucket::domain::policy::{Document, Statement};
 use securebucket::role::desired::{DesiredRole, desired_role};
 use securebucket::role::observed::{ForeignPolicy, ObservedRole, RoleHead};
-use securebucket::role::plan::{Plan, plan};
+use securebucket::role::plan::{Need, Plan, plan};
 
 use crate::fixtures::install;
 use crate::role_model::role_key;
@@ -13,7 +13,7 @@ use crate::role_model::role_key;
 /// What a plan is made from. At first the role is as wanted: one statement that gives, one that ends it.
 pub struct Case {
     pub statements: Vec<Statement>,
-    pub needed: bool,
+    pub need: Need,
     pub observed: Seen<ObservedRole>,
     pub obey: bool,
 }
@@ -50,6 +50,7 @@ impl Case {
                 arn: desired.arn,
                 role_id: "AROA1".into(),
                 created: Timestamp::UNIX_EPOCH,
+                last_used: None,
                 boundary: Some(desired.boundary),
                 trust: Document::new(desired.trust).certified(),
                 tags: desired.tags,
@@ -57,7 +58,7 @@ impl Case {
             document: Seen::Value(Document::new(statements.clone()).certified()),
             foreign: Vec::new(),
         });
-        Self { statements, needed: true, observed, obey: false }
+        Self { statements, need: Need::Needed, observed, obey: false }
     }
 
     pub fn role(&mut self) -> &mut ObservedRole {
@@ -78,11 +79,17 @@ impl Case {
     /// Nothing speaks for the role any more.
     pub fn unneeded(&mut self) {
         self.statements.clear();
-        self.needed = false;
+        self.need = Need::Unneeded;
+    }
+
+    /// Nothing speaks for the role any more, and it was used a short while ago.
+    pub fn resting(&mut self) {
+        self.statements.clear();
+        self.need = Need::Resting;
     }
 
     pub fn plan(&self) -> Plan {
-        plan(&desired(), &self.statements, self.needed, &self.observed, self.obey)
+        plan(&desired(), &self.statements, self.need, &self.observed, self.obey)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use jiff::Timestamp;
+use securebucket::clock::Clock;
 use tokio::task::JoinHandle;
 
 use super::journal::now;
@@ -114,7 +115,7 @@ impl Reader {
         let answer = request.send().await.map_err(|e| format!("assuming: {}", e.code().unwrap_or("no code")))?;
         let c = answer.credentials.ok_or("no credentials")?;
         let credentials = Credentials::new(c.access_key_id, c.secret_access_key, Some(c.session_token), None, "prober");
-        Ok(AwsClients::new(self.stack, credentials, REGION))
+        Ok(AwsClients::new(self.stack, credentials, REGION, &Clock::new()))
     }
 }
 

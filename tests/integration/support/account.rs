@@ -6,6 +6,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::Builder;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use securebucket::aws::policies;
+use securebucket::clock::Clock;
 use securebucket::domain::arn::issuer_host_path;
 use securebucket::domain::installation::Installation;
 use serde_json::{Value, json};
@@ -35,9 +36,9 @@ pub struct AwsClients {
 }
 
 impl AwsClients {
-    /// Clients with these credentials.
-    pub fn new(stack: &Stack, credentials: Credentials, region: &str) -> Self {
-        let config = config(stack, region, Some(credentials));
+    /// Clients with these credentials, who sign by this clock.
+    pub fn new(stack: &Stack, credentials: Credentials, region: &str, clock: &Clock) -> Self {
+        let config = config(stack, region, Some(credentials), clock);
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
@@ -48,16 +49,17 @@ impl AwsClients {
 
     /// The account's root user: the access key that is an account's number. The emulator lets root pass everything but an explicit Deny, so
     /// no permission may ever be judged by it.
-    pub fn root(stack: &Stack, account: &str, region: &str) -> Self {
-        Self::new(stack, Credentials::new(account, "root", None, None, "test"), region)
+    pub fn root(stack: &Stack, account: &str, region: &str, clock: &Clock) -> Self {
+        Self::new(stack, Credentials::new(account, "root", None, None, "test"), region, clock)
     }
 }
 
-fn config(stack: &Stack, region: &str, credentials: Option<Credentials>) -> SdkConfig {
+fn config(stack: &Stack, region: &str, credentials: Option<Credentials>, clock: &Clock) -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .endpoint_url(&stack.aws.endpoint)
+        .time_source(clock.clone())
         .http_client(transport());
     config.set_credentials_provider(credentials.map(SharedCredentialsProvider::new));
     config.build()
@@ -65,7 +67,7 @@ fn config(stack: &Stack, region: &str, credentials: Option<Credentials>) -> SdkC
 
 /// An STS client without credentials, for AssumeRoleWithWebIdentity.
 pub fn anonymous_sts(stack: &Stack) -> aws_sdk_sts::Client {
-    aws_sdk_sts::Client::new(&config(stack, REGION, None))
+    aws_sdk_sts::Client::new(&config(stack, REGION, None, &Clock::new()))
 }
 
 /// An HTTP client for the emulator's plain endpoint. It belongs to the runtime that uses it first.

@@ -102,7 +102,7 @@ impl World {
                 let c = answer.credentials.unwrap();
                 let credentials =
                     Credentials::new(c.access_key_id, c.secret_access_key, Some(c.session_token), None, "test");
-                Access::Allowed(Workload { aws: AwsClients::new(self.stack, credentials, REGION) })
+                Access::Allowed(Workload { aws: AwsClients::new(self.stack, credentials, REGION, &self.clock) })
             }
             Access::Denied { code, message } => Access::Denied { code, message },
         }

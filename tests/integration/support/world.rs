@@ -13,10 +13,12 @@ use securebucket::api::{DecryptGrant, SecureBucket};
 use securebucket::aws::clients::AwsSettings;
 use securebucket::aws::limit::Limits;
 use securebucket::cli::RunConfig;
+use securebucket::clock::Clock;
 use securebucket::domain::arn::Place;
 use securebucket::domain::installation::{Installation, Timing};
 use securebucket::telemetry::LogFormat;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::account::{self, AUDIENCE, AwsClients, OPERATOR_ROLE, OTHER_REGION, REGION};
 use super::log::Log;
@@ -44,6 +46,8 @@ pub struct World {
     kube_token: String,
     token_file: PathBuf,
     directory: tempfile::TempDir,
+    /// The time of its account and of those who sign for it; see [`World::later`].
+    pub(super) clock: Clock,
     pub(super) logs: Mutex<Vec<Log>>,
 }
 
@@ -65,7 +69,7 @@ impl World {
         let account = account::random_account();
         let install = installation(stack, &account);
         let subject = format!("system:serviceaccount:{operator_namespace}:{OPERATOR}");
-        let root = AwsClients::root(stack, &account, REGION);
+        let (root, clock) = (AwsClients::root(stack, &account, REGION, &Clock::new()), Clock::new());
         let directory = tempfile::tempdir().unwrap();
         tokio::join!(
             account::prepare(&root, &install, &subject),
@@ -88,6 +92,7 @@ impl World {
             kube_token,
             token_file,
             directory,
+            clock,
             logs: Mutex::default(),
         }
     }
@@ -153,17 +158,43 @@ impl World {
             log_format: LogFormat::Text,
             log_level: "info".into(),
             workers: 4,
+            clock: Clock::shifted(self.clock.shifted_by()),
         }
+    }
+
+    /// It is so many seconds later: for AWS as this account sees it, for whoever signs in this world, and for the machine of operators that are
+    /// started from now on. Those that run already stand on a machine whose clock stays behind. The API server knows nothing of it.
+    pub async fn later(&self, seconds: i64) {
+        let moved = self.clock.shifted_by() + seconds;
+        let address = self.stack.aws.endpoint.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let path = format!("/_stack/clock?{}={moved}", self.account);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        self.clock.shift(moved);
+    }
+
+    /// How many seconds it is later than the machine says.
+    pub fn moved(&self) -> i64 {
+        self.clock.shifted_by()
+    }
+
+    /// The time of this world.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.system_now()
     }
 
     /// The account's root user: for changes by hand and for looking, never for judging permissions.
     pub fn root(&self) -> AwsClients {
-        AwsClients::root(self.stack, &self.account, REGION)
+        AwsClients::root(self.stack, &self.account, REGION, &self.clock)
     }
 
     /// Root in another region.
     pub fn root_in(&self, region: &str) -> AwsClients {
-        AwsClients::root(self.stack, &self.account, region)
+        AwsClients::root(self.stack, &self.account, region, &self.clock)
     }
 
     /// An IAM administrator who is not root: a user whose policy allows everything.
@@ -178,7 +209,7 @@ impl World {
         let key = iam.create_access_key().user_name(name).send().await.unwrap().access_key.unwrap();
         let credentials =
             aws_credential_types::Credentials::new(key.access_key_id, key.secret_access_key, None, None, "test");
-        AwsClients::new(self.stack, credentials, REGION)
+        AwsClients::new(self.stack, credentials, REGION, &self.clock)
     }
 
     /// SecureBuckets of the first namespace.
@@ -304,6 +335,8 @@ fn installation(stack: &Stack, account: &str) -> Installation {
             policy_propagation: Duration::ZERO,
             role_propagation: Duration::ZERO,
             evidence_wait: Duration::from_secs(1),
+            // Most tests want to see at once that a role goes.
+            role_retention: Duration::ZERO,
             ..Timing::default()
         },
     }
@@ -361,7 +394,12 @@ async fn make_account(client: &Client, namespace: &str, name: &str) -> ServiceAc
 async fn token(client: &Client, namespace: &str, account: &str, audience: Option<&str>) -> String {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request = TokenRequest {
-        spec: TokenRequestSpec { audiences: audience.into_iter().map(str::to_owned).collect(), ..Default::default() },
+        spec: TokenRequestSpec {
+            audiences: audience.into_iter().map(str::to_owned).collect(),
+            // Worlds live a month: see [`World::later`].
+            expiration_seconds: Some(100 * 24 * 3600),
+            ..Default::default()
+        },
         ..TokenRequest::default()
     };
     let made = api.create_token_request(account, &PostParams::default(), &request).await;

@@ -1,0 +1,108 @@
+//! A role that nothing needs any more keeps no policy; it goes a day after its last use, and is the same one if it is needed before.
+
+use std::time::Duration;
+
+use kube::api::DeleteParams;
+use securebucket::api::condition::{is_true, types};
+use serde_json::json;
+
+use crate::scene::{OFTEN, Scene};
+use crate::support::account::AUDIENCE;
+use crate::support::hooks::api_server_ahead;
+use crate::support::wait::conditions;
+use crate::support::{OperatorBuilder, World};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+fn resting(operator: OperatorBuilder) -> OperatorBuilder {
+    operator.config(|c| c.timing.role_retention = DAY)
+}
+
+async fn role_id(world: &World, account: &str) -> Option<String> {
+    let name = world.role_name(account);
+    world.root().iam.get_role().role_name(name).send().await.ok().map(|a| a.role.unwrap().role_id)
+}
+
+/// Hands the grant back and waits until the role has no policy.
+async fn hand_back(world: &World, name: &str) {
+    world.grants().delete(name, &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), name).await;
+    let policies = || async {
+        world.role_policies(&world.role_name("reports")).await.filter(std::collections::BTreeMap::is_empty)
+    };
+    world.until("the role has no policy left", policies).await;
+}
+
+#[tokio::test]
+async fn a_role_rests_and_is_used_again() {
+    let scene = Scene::with("rest", resting).await;
+    let Scene { world, ids, operator, .. } = &scene;
+    world.workload("ingest").await.put(&ids.bucket, "in/x", "content").await.allowed();
+    world.ask("g", "data", "reports", "in/", "1h").await;
+    world.grant_active("g").await;
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "in/x").await.allowed();
+    let before = role_id(world, "reports").await.expect("the role");
+    hand_back(world, "g").await;
+    reports.get(&ids.bucket, "in/x").await.denied();
+    scene.still().await;
+    assert_eq!(operator.journal().count("DeleteRole"), 0);
+    // What somebody makes of it meanwhile does not pass for the declared state.
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", world.account)}, "Action": "sts:AssumeRole"}]});
+    let iam = world.root().iam;
+    let name = world.role_name("reports");
+    iam.update_assume_role_policy().role_name(&name).policy_document(trust.to_string()).send().await.unwrap();
+    world.ask("again", "data", "reports", "in/", "1h").await;
+    world.grant_active("again").await;
+    assert_eq!(role_id(world, "reports").await, Some(before), "the same principal");
+    let role = iam.get_role().role_name(&name).send().await.unwrap().role.unwrap();
+    let trusted = role.assume_role_policy_document.unwrap();
+    assert!(!trusted.contains("root") && trusted.contains("AssumeRoleWithWebIdentity"), "{trusted}");
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
+}
+
+#[tokio::test]
+async fn it_goes_a_day_after_its_last_use() {
+    let Scene { world, ids, operator, .. } = Scene::with("goes", resting).await;
+    world.ask("g", "data", "reports", "in/", "1h").await;
+    world.grant_active("g").await;
+    hand_back(&world, "g").await;
+    operator.stop().await;
+    // Its session is used once more, 20 h later, and refused: that is use as well.
+    world.later(20 * 3_600).await;
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.denied();
+    world.later(20 * 3_600).await;
+    // Restarted, the operator knows of it by the inventory alone.
+    let operator = resting(world.operator()).drift_check(OFTEN).kube_hook(api_server_ahead(world.moved())).start();
+    let looks = || operator.journal().count("ListRolePolicies");
+    world.until("looked at several times", || async { (looks() > 12).then_some(()) }).await;
+    assert_eq!(operator.journal().count("DeleteRole"), 0);
+    operator.stop().await;
+    world.later(4 * 3_600 + 60).await;
+    let operator = resting(world.operator()).kube_hook(api_server_ahead(world.moved())).start();
+    world.until("the role is gone", || async { role_id(&world, "reports").await.is_none().then_some(()) }).await;
+    assert_eq!(operator.journal().count("DeleteRole"), 1, "and no other");
+    let token = world.token_for("reports", AUDIENCE).await;
+    assert!(world.assume(&world.role_arn("reports"), &token).await.is_denied());
+    assert!(role_id(&world, "etl").await.is_some(), "what a duty needs stays");
+}
+
+#[tokio::test]
+async fn a_released_bucket_does_not_wait_for_its_roles() {
+    let scene = Scene::with("nowait", resting).await;
+    let Scene { world, ids, .. } = &scene;
+    let etl = world.workload("etl").await;
+    etl.put(&ids.bucket, "in/x", "kept").await.allowed();
+    assert!(is_true(conditions(&world.bucket_ready("data").await), types::READY));
+    world.buckets().delete("data", &DeleteParams::default()).await.unwrap();
+    world.gone(&world.buckets(), "data").await;
+    etl.get(&ids.bucket, "in/x").await.denied();
+    for account in ["etl", "ingest"] {
+        assert_eq!(
+            world.role_policies(&world.role_name(account)).await,
+            Some(std::collections::BTreeMap::new()),
+            "role of {account}"
+        );
+    }
+}
