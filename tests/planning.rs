@@ -52,6 +52,8 @@ mod laws_lockdown;
 mod laws_role;
 #[path = "planning/laws_safety.rs"]
 mod laws_safety;
+#[path = "planning/laws_time.rs"]
+mod laws_time;
 #[path = "planning/model.rs"]
 mod model;
 #[path = "planning/operator.rs"]
