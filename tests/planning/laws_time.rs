@@ -271,7 +271,7 @@ impl Tale {
                     let status = g.status.clone().unwrap_or_default();
                     let done = status.ended.is_some() || g.metadata.deletion_timestamp.is_some();
                     let gone = status.removal.is_some() || self.over.contains(g.metadata.uid.as_ref().unwrap());
-                    !gone && !(done && self.at_rest)
+                    !(gone || done && self.at_rest)
                 });
                 assert!(!reads || processes || granted, "b{n}/{key} is read, and nothing lives: {:?}", self.world);
                 let due = live.iter().any(|g| {
