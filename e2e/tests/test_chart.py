@@ -64,9 +64,10 @@ NEVER = [
     ("create", "", "namespaces"), ("patch", "", "namespaces"), ("delete", "", "namespaces"),
     ("list", "", "configmaps"), ("watch", "", "configmaps"), ("patch", "", "configmaps"),
     ("create", "", "events"), ("get", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events"),
-    # The custom resources are the users'; the virtual verbs are for people.
+    # The custom resources are the users'; the virtual verbs are for people. Only a grant that was kept as a record for long enough is deleted.
     *((verb, "securebucket.io", kind) for kind in ("securebuckets", "decryptgrants")
-      for verb in ("create", "update", "delete", "deletecollection")),
+      for verb in ("create", "update", "deletecollection")),
+    ("delete", "securebucket.io", "securebuckets"),
     *((verb, "securebucket.io", "securebuckets") for verb in ("approve", "revoke", "delegate")),
     ("update", "securebucket.io", "securebuckets/finalizers"),
 ]
@@ -428,8 +429,8 @@ class Refusals(unittest.TestCase):
             "aws.region": ["Ireland", 1], "aws.regions": ["eu-west-1", ["x"]],
             "aws.endpointUrl": ["localhost:4566"], "aws.breakGlassRoleArn": ["admin", "arn:aws:iam::1:role/x"],
             "aws.pinFederation": ["true"], "bucketPrefix": ["A_b", "a" * 21], "grants.floor": ["15", "1d", "", 15, "1m1h"],
-            "grants.ceiling": ["-1h"], "timing.policyPropagation": [15], "timing.rolePropagation": ["1.5m"],
-            "timing.evidenceWait": ["ten minutes"], "timing.driftCheck": [None], "watch.namespaces": ["telephony", ["Tele_phony"], ["a", "a"]],
+            "grants.ceiling": ["-1h"], "grants.history": ["90d"], "timing.policyPropagation": [15], "timing.rolePropagation": ["1.5m"],
+            "timing.evidenceWait": ["ten minutes"], "timing.driftCheck": [None], "timing.roleRetention": ["a day"], "watch.namespaces": ["telephony", ["Tele_phony"], ["a", "a"]],
             "workers": [0, "8", 1.5, None], "log.level": ["", 1], "log.format": ["xml"], "replicas": [-1, "2"],
             "leaderElection.enabled": ["yes"], "image.repository": ["", "a b"], "image.tag": ["a b", 1.0],
             "image.digest": ["sha256:abc"], "resources.requests": [{"cpu": "lots"}], "serviceAccount.create": [1],
