@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use kube::api::{DeleteParams, Preconditions};
+use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
@@ -12,19 +11,16 @@ use super::begin::{Skew, opens_until};
 use super::bound::{bound, put};
 use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
-use super::observe::{look, unlooked};
+use super::observe::unlooked;
 use super::overlap::{still_readable, with_others};
 use super::removal::kept_until;
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
-use crate::api::condition::{Set, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
-use crate::aws::clients::Aws;
-use crate::aws::error::{AwsError, AwsErrorKind, Seen};
-use crate::bucket::lockdown::refuses_grants;
+use crate::aws::error::AwsError;
 use crate::clock::Whose;
-use crate::domain::time::{after, format_instant, parse_instant};
+use crate::domain::time::{format_instant, parse_instant};
 use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
@@ -83,14 +79,14 @@ fn until(ctx: &Context, at: Timestamp) -> Duration {
 }
 
 /// What a pass works on.
-struct Work<'a> {
-    ctx: &'a Context,
-    api: Api<DecryptGrant>,
-    grant: DecryptGrant,
-    bucket: Option<SecureBucket>,
-    bucket_unreadable: Option<String>,
-    service_account_uid: Option<String>,
-    looked: Option<Looked>,
+pub(super) struct Work<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) api: Api<DecryptGrant>,
+    pub(super) grant: DecryptGrant,
+    pub(super) bucket: Option<SecureBucket>,
+    pub(super) bucket_unreadable: Option<String>,
+    pub(super) service_account_uid: Option<String>,
+    pub(super) looked: Option<Looked>,
 }
 
 async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
@@ -178,7 +174,7 @@ impl Work<'_> {
     }
 
     /// Other open grants of the same role.
-    fn others(&self) -> Vec<GrantInput> {
+    pub(super) fn others(&self) -> Vec<GrantInput> {
         let now = self.ctx.clock.aws_now();
         let key = self.role_key();
         let all = self.ctx.caches.grants.list_in(&key.namespace);
@@ -285,157 +281,11 @@ impl Work<'_> {
         })
     }
 
-    /// Deletes the object, just as it was read: one that was made anew under the name, or that somebody is at, is not meant.
-    async fn forget(&self) -> Result<(), PassError> {
-        let meta = &self.grant.metadata;
-        let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
-        let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-        match within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
-            Ok(_) => tell::forgotten(&self.grant),
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
     /// A call failed: said in status and in an event before it is tried again.
     async fn say(&mut self, error: &AwsError) -> Result<(), PassError> {
         let ended = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
         let step = removal::failed(error, ended, &self.ctx.install);
         self.finish(&step, self.ctx.clock.aws_now()).await.map(drop)
-    }
-
-    /// Conditions on the first visit: kstatus takes an object without any for finished.
-    async fn first_visit(&mut self) -> Result<(), PassError> {
-        if self.grant.status.as_ref().is_some_and(|s| !s.conditions.is_empty()) {
-            return Ok(());
-        }
-        let pending = Problem::passing("Pending", "not looked at yet");
-        let step = Step::Wait { problem: pending, until: None };
-        let status = DecryptGrantStatus {
-            bucket: Some(terms::target(&self.grant).to_string()),
-            ..DecryptGrantStatus::default()
-        };
-        let status = settle(&self.grant, status, &step, self.ctx.clock.aws_now(), self.ctx.clock.system_now());
-        self.grant = replace_status(&self.api, &self.grant, status).await?;
-        tell::requested(self.ctx, &self.grant, self.bucket.as_ref());
-        Ok(())
-    }
-
-    async fn write(&mut self, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
-        let mut status = self.grant.status.clone().unwrap_or_default();
-        change(&mut status);
-        self.grant = replace_status(&self.api, &self.grant, status).await?;
-        Ok(())
-    }
-
-    /// Writes a change and the conditions that follow from it: nobody reads that a grant is active whose end stands beside it.
-    async fn conclude(&mut self, step: &Step, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
-        let mut status = self.grant.status.clone().unwrap_or_default();
-        change(&mut status);
-        let clock = &self.ctx.clock;
-        let status = settle(&self.grant, status, step, clock.aws_now(), clock.system_now());
-        self.grant = replace_status(&self.api, &self.grant, status).await?;
-        Ok(())
-    }
-
-    /// The way to AWS: what ends access has its own share of the rates.
-    fn aws(&self) -> Aws {
-        let over = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
-        if over { self.ctx.aws.narrowing() } else { self.ctx.aws.clone() }
-    }
-
-    async fn look(&mut self) {
-        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.clone());
-        if let Some(terms) = terms {
-            let others = self.others();
-            self.looked = Some(look(self.ctx, &self.aws(), &self.grant, &terms, &others).await);
-        }
-    }
-
-    async fn approve(&mut self) -> Result<(), PassError> {
-        let generation = self.grant.metadata.generation.unwrap_or_default();
-        // By AWS's clock: from then on the window may be opened for an hour.
-        let now = self.ctx.clock.aws_now();
-        let set = Set::yes(
-            types::APPROVED,
-            "PolicyApproved",
-            "the bucket's grants.approvals is 0 and the request is within its terms",
-        );
-        self.write(|s| s.conditions = update(&s.conditions, &[set], generation, now)).await?;
-        tell::approved(self.ctx, &self.grant, self.bucket.as_ref());
-        Ok(())
-    }
-
-    /// Starts the clock. Both instants are written before anything goes to AWS, and never again.
-    async fn activate(&mut self, now: Timestamp) -> Result<(), PassError> {
-        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref());
-        let seconds = terms.map_or(0, |r| r.duration_seconds);
-        // An answer that was under way meanwhile may have set the clock back by a second.
-        let begin = terms.and_then(|r| parse_instant(r.not_before.as_deref()?)).map_or(now, |at| at.max(now));
-        let start = Timestamp::from_second(begin.as_second()).unwrap_or(begin);
-        let end = after(start, SignedDuration::from_secs(seconds));
-        self.write(|s| {
-            s.activated_at = Some(format_instant(start));
-            s.expires_at = Some(format_instant(end));
-            s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
-        })
-        .await?;
-        tell::opened(&self.grant);
-        self.looked = None;
-        Ok(())
-    }
-
-    /// Looks at the bucket once more before the KMS grant is made: true if it was locked down since the pass began, which the next step ends.
-    async fn shut_since(&mut self) -> Result<bool, PassError> {
-        let target = terms::target(&self.grant);
-        let api: Api<SecureBucket> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
-        self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
-        Ok(self.bucket.as_ref().is_none_or(refuses_grants))
-    }
-
-    async fn issue(&mut self) -> Result<(), PassError> {
-        let status = self.grant.status.clone().unwrap_or_default();
-        let (Some(terms), Some(named)) = (&status.resolved, &status.kms_grant) else { return Ok(()) };
-        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.ctx.widening().kms(&self.ctx.install.place_in(&region));
-        kms.create_grant(&terms.key_arn, &terms.role_arn, &named.name).await?;
-        // The id in the answer is not enough: a grant counts when ListGrants shows it.
-        self.looked = None;
-        self.look().await;
-        let shown = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
-        if shown { Ok(()) } else { Err(PassError::Conflict) }
-    }
-
-    async fn record_issued(&mut self, id: &str, now: Timestamp) -> Result<(), PassError> {
-        let wait = SignedDuration::try_from(self.ctx.install.timing.policy_propagation).unwrap_or(SignedDuration::ZERO);
-        let usable_by = format_instant(after(now, wait));
-        self.write(|s| {
-            if let Some(named) = s.kms_grant.as_mut() {
-                named.id = Some(id.to_owned());
-            }
-            s.usable_by = Some(usable_by);
-        })
-        .await?;
-        tell::issued(&self.grant, id);
-        Ok(())
-    }
-
-    async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
-        let Some(terms) = self.grant.status.as_ref().and_then(|s| s.resolved.clone()) else { return Ok(()) };
-        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.aws().kms(&self.ctx.install.place_in(&region));
-        for id in ids {
-            match kms.revoke_grant(&terms.key_arn, id).await {
-                // Not proof of anything by itself; the next look is.
-                Ok(()) => {}
-                Err(e) if e.kind == AwsErrorKind::NotFound => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        self.look().await;
-        let left = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
-        if left { Err(PassError::Conflict) } else { Ok(()) }
     }
 
     /// Nothing more to do now: conditions, profile, events on transitions, and the time of the next pass.

@@ -1,5 +1,7 @@
 //! The DecryptGrant slice: from a request to the proof that nothing of it is left.
 
+#[cfg(feature = "operator")]
+mod act;
 pub mod begin;
 pub mod bound;
 pub mod deadline;

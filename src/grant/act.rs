@@ -1,0 +1,174 @@
+//! The single steps of a pass over a DecryptGrant: each writes one thing, to status or to AWS.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, ResourceExt};
+
+use super::decide::Step;
+use super::driver::Work;
+use super::observe::look;
+use super::status::settle;
+use super::{tell, terms};
+use crate::api::SecureBucket;
+use crate::api::condition::{Set, types, update};
+use crate::api::decrypt_grant::DecryptGrantStatus;
+use crate::aws::clients::Aws;
+use crate::aws::error::{AwsErrorKind, Seen};
+use crate::bucket::lockdown::refuses_grants;
+use crate::domain::time::{after, format_instant, parse_instant};
+use crate::k8s::status::replace_status;
+use crate::k8s::{REQUEST_TIMEOUT, within};
+use crate::reconcile::outcome::PassError;
+use crate::role::state::Problem;
+
+impl Work<'_> {
+    /// Deletes the object, just as it was read: one that was made anew under the name, or that somebody is at, is not meant.
+    pub(super) async fn forget(&self) -> Result<(), PassError> {
+        let meta = &self.grant.metadata;
+        let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
+        let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        match within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
+            Ok(_) => tell::forgotten(&self.grant),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// Conditions on the first visit: kstatus takes an object without any for finished.
+    pub(super) async fn first_visit(&mut self) -> Result<(), PassError> {
+        if self.grant.status.as_ref().is_some_and(|s| !s.conditions.is_empty()) {
+            return Ok(());
+        }
+        let pending = Problem::passing("Pending", "not looked at yet");
+        let step = Step::Wait { problem: pending, until: None };
+        let status = DecryptGrantStatus {
+            bucket: Some(terms::target(&self.grant).to_string()),
+            ..DecryptGrantStatus::default()
+        };
+        let status = settle(&self.grant, status, &step, self.ctx.clock.aws_now(), self.ctx.clock.system_now());
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        tell::requested(self.ctx, &self.grant, self.bucket.as_ref());
+        Ok(())
+    }
+
+    pub(super) async fn write(&mut self, change: impl FnOnce(&mut DecryptGrantStatus)) -> Result<(), PassError> {
+        let mut status = self.grant.status.clone().unwrap_or_default();
+        change(&mut status);
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        Ok(())
+    }
+
+    /// Writes a change and the conditions that follow from it: nobody reads that a grant is active whose end stands beside it.
+    pub(super) async fn conclude(
+        &mut self,
+        step: &Step,
+        change: impl FnOnce(&mut DecryptGrantStatus),
+    ) -> Result<(), PassError> {
+        let mut status = self.grant.status.clone().unwrap_or_default();
+        change(&mut status);
+        let clock = &self.ctx.clock;
+        let status = settle(&self.grant, status, step, clock.aws_now(), clock.system_now());
+        self.grant = replace_status(&self.api, &self.grant, status).await?;
+        Ok(())
+    }
+
+    /// The way to AWS: what ends access has its own share of the rates.
+    pub(super) fn aws(&self) -> Aws {
+        let over = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
+        if over { self.ctx.aws.narrowing() } else { self.ctx.aws.clone() }
+    }
+
+    pub(super) async fn look(&mut self) {
+        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.clone());
+        if let Some(terms) = terms {
+            let others = self.others();
+            self.looked = Some(look(self.ctx, &self.aws(), &self.grant, &terms, &others).await);
+        }
+    }
+
+    pub(super) async fn approve(&mut self) -> Result<(), PassError> {
+        let generation = self.grant.metadata.generation.unwrap_or_default();
+        // By AWS's clock: from then on the window may be opened for an hour.
+        let now = self.ctx.clock.aws_now();
+        let set = Set::yes(
+            types::APPROVED,
+            "PolicyApproved",
+            "the bucket's grants.approvals is 0 and the request is within its terms",
+        );
+        self.write(|s| s.conditions = update(&s.conditions, &[set], generation, now)).await?;
+        tell::approved(self.ctx, &self.grant, self.bucket.as_ref());
+        Ok(())
+    }
+
+    /// Starts the clock. Both instants are written before anything goes to AWS, and never again.
+    pub(super) async fn activate(&mut self, now: Timestamp) -> Result<(), PassError> {
+        let terms = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref());
+        let seconds = terms.map_or(0, |r| r.duration_seconds);
+        // An answer that was under way meanwhile may have set the clock back by a second.
+        let begin = terms.and_then(|r| parse_instant(r.not_before.as_deref()?)).map_or(now, |at| at.max(now));
+        let start = Timestamp::from_second(begin.as_second()).unwrap_or(begin);
+        let end = after(start, SignedDuration::from_secs(seconds));
+        self.write(|s| {
+            s.activated_at = Some(format_instant(start));
+            s.expires_at = Some(format_instant(end));
+            s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
+        })
+        .await?;
+        tell::opened(&self.grant);
+        self.looked = None;
+        Ok(())
+    }
+
+    /// Looks at the bucket once more before the KMS grant is made: true if it was locked down since the pass began, which the next step ends.
+    pub(super) async fn shut_since(&mut self) -> Result<bool, PassError> {
+        let target = terms::target(&self.grant);
+        let api: Api<SecureBucket> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
+        self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
+        Ok(self.bucket.as_ref().is_none_or(refuses_grants))
+    }
+
+    pub(super) async fn issue(&mut self) -> Result<(), PassError> {
+        let status = self.grant.status.clone().unwrap_or_default();
+        let (Some(terms), Some(named)) = (&status.resolved, &status.kms_grant) else { return Ok(()) };
+        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
+        let kms = self.ctx.widening().kms(&self.ctx.install.place_in(&region));
+        kms.create_grant(&terms.key_arn, &terms.role_arn, &named.name).await?;
+        // The id in the answer is not enough: a grant counts when ListGrants shows it.
+        self.looked = None;
+        self.look().await;
+        let shown = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
+        if shown { Ok(()) } else { Err(PassError::Conflict) }
+    }
+
+    pub(super) async fn record_issued(&mut self, id: &str, now: Timestamp) -> Result<(), PassError> {
+        let wait = SignedDuration::try_from(self.ctx.install.timing.policy_propagation).unwrap_or(SignedDuration::ZERO);
+        let usable_by = format_instant(after(now, wait));
+        self.write(|s| {
+            if let Some(named) = s.kms_grant.as_mut() {
+                named.id = Some(id.to_owned());
+            }
+            s.usable_by = Some(usable_by);
+        })
+        .await?;
+        tell::issued(&self.grant, id);
+        Ok(())
+    }
+
+    pub(super) async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
+        let Some(terms) = self.grant.status.as_ref().and_then(|s| s.resolved.clone()) else { return Ok(()) };
+        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
+        let kms = self.aws().kms(&self.ctx.install.place_in(&region));
+        for id in ids {
+            match kms.revoke_grant(&terms.key_arn, id).await {
+                // Not proof of anything by itself; the next look is.
+                Ok(()) => {}
+                Err(e) if e.kind == AwsErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.look().await;
+        let left = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
+        if left { Err(PassError::Conflict) } else { Ok(()) }
+    }
+}
