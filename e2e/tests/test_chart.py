@@ -29,7 +29,7 @@ except ImportError:
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CHART = CHECKOUT / "charts" / "securebucket"
-BINARY = CHECKOUT / "target" / "debug" / "securebucket"
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target") / "debug" / "securebucket"
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 ROLE_ARN = "arn:aws:iam::111122223333:role/securebucket-operator"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
