@@ -95,7 +95,7 @@ def lint_and_test() -> list[Outcome]:
                                 count=cargo_counts, extra=extra))
             # Alone, because its short grants do not wait for a busy machine.
             outcomes.append(run("faults", [*STACK, "run", "--", *CARGO_TEST, "--test", "integration", CAMPAIGN, "--", "--nocapture"],
-                                count=cargo_counts, extra={"FAULTS": "campaign", **extra, **asked_faults()}))
+                                count=cargo_counts, extra={"FAULTS": os.environ.get("FAULTS") or "sample", **extra}))
             outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
@@ -130,11 +130,6 @@ def run(name: str, command: list[str], quiet: bool = False,
         code, note = 1, "not one test was found"
     remarks = campaigns("".join(lines)) + (failures("".join(lines)) if code else [])
     return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed, remarks)
-
-
-def asked_faults() -> dict[str, str]:
-    """`FAULTS=sample make test` for a quick look, `FAULTS=all` for every kind of fault at every request."""
-    return {"FAULTS": os.environ["FAULTS"]} if os.environ.get("FAULTS") else {}
 
 
 def campaigns(output: str) -> list[str]:

@@ -16,7 +16,7 @@ use super::scenario::Scenario;
 
 /// Runs that go side by side. Most of a run is waiting.
 const LANES: usize = 16;
-/// Without `FAULTS`, every so manieth run of the campaign, a number that no cycle of kinds shares: a quick look. `make test` leaves none out.
+/// Without `FAULTS`, every so manieth run of the campaign, a number that no cycle of kinds shares: what a test run can afford. `FAULTS=campaign` leaves none out.
 const STRIDE: usize = 13;
 /// How often a run is tried that did not make the request that was to be hit.
 const TRIES: usize = 3;
