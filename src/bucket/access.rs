@@ -12,7 +12,6 @@ use crate::api::SecureBucket;
 use crate::api::condition::{is_true, types};
 use crate::api::secure_bucket::{AccessEntry, AccessStatus, DutyStatus, SecureBucketStatus};
 use crate::grant::driver::asking_for;
-use crate::grant::terms::target;
 use crate::k8s::events::Reason;
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::PassError;
@@ -150,15 +149,8 @@ pub fn tell(ctx: &Context, bucket: &SecureBucket, before: &SecureBucketStatus, n
 
 /// Grants on this bucket that let somebody read now.
 pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
-    let all = ctx.caches.grants.list();
-    let name = bucket.name_any();
-    let namespace = bucket.namespace().unwrap_or_default();
-    let active = all.iter().filter(|g| {
-        let target = target(g);
-        target.name == name
-            && target.namespace == namespace
-            && g.status.as_ref().is_some_and(|s| is_true(&s.conditions, types::ACTIVE))
-    });
+    let all = asking_for(ctx, bucket);
+    let active = all.iter().filter(|g| g.status.as_ref().is_some_and(|s| is_true(&s.conditions, types::ACTIVE)));
     i32::try_from(active.count()).unwrap_or(i32::MAX)
 }
 

@@ -12,7 +12,8 @@ use super::status::first_visit;
 use crate::api::lockdown::{LockdownLevel, LockdownStatus};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::aws::error::{AwsError, Seen};
-use crate::grant::terms::target;
+use crate::grant::deadline::opened;
+use crate::grant::terms::asks_for;
 use crate::k8s::events::Reason;
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, within};
@@ -127,7 +128,6 @@ async fn disable(
 /// # Errors
 /// If the API server does not answer.
 pub async fn grants_left(ctx: &Context, bucket: &SecureBucket) -> Result<Option<String>, PassError> {
-    let key = ObjectKey::of(bucket);
     let consenting = grant_namespaces(bucket);
     let mut all: Vec<DecryptGrant> = ctx.caches.grants.list().iter().map(|g| (**g).clone()).collect();
     for namespace in consenting.iter().filter(|n| ctx.serves(n)) {
@@ -137,13 +137,9 @@ pub async fn grants_left(ctx: &Context, bucket: &SecureBucket) -> Result<Option<
         all.extend(listed.items.into_iter().filter_map(|g| g.0.ok()));
     }
     let left = all.iter().find(|g| {
-        let target = target(g);
-        let status = g.status.clone().unwrap_or_default();
+        let unproved = g.status.as_ref().is_none_or(|s| s.removal.is_none());
         let asks = consenting.contains(&g.namespace().unwrap_or_default());
-        target.namespace == key.namespace
-            && target.name == key.name
-            && status.removal.is_none()
-            && (asks || status.expires_at.is_some())
+        asks_for(g, bucket) && (asks && unproved || opened(g))
     });
     let Some(grant) = left else { return Ok(None) };
     ctx.queues.grants.add_now(ObjectKey::of(grant));

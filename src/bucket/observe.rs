@@ -8,7 +8,9 @@ use crate::aws::error::{AwsError, AwsErrorKind, Seen};
 use crate::aws::kms::{KeyHead, Kms};
 use crate::aws::s3::S3;
 use crate::domain::installation::Installation;
-use crate::domain::tags::{self, Owner};
+use crate::domain::policy::Document;
+use crate::domain::tags::{self, Owner, Tags};
+use crate::role::observed::ObservedGrant;
 
 /// Reads everything of one SecureBucket.
 pub async fn observe(aws: &Aws, install: &Installation, names: &Names, status: &SecureBucketStatus) -> Observed {
@@ -98,13 +100,7 @@ async fn observe_key(
 
 /// The key that status names. Its alias is asked in parallel with its facets, and as a rule answers for the key too.
 async fn observe_known_key(kms: &Kms, alias: &str, arn: &str) -> Seen<ObservedKey> {
-    let (through_alias, policy, rotation, key_tags, grants) = tokio::join!(
-        kms.describe_key(alias),
-        kms.key_policy(arn),
-        kms.rotation(arn),
-        kms.key_tags(arn),
-        kms.list_grants(arn)
-    );
+    let (through_alias, facets) = tokio::join!(kms.describe_key(alias), KeyFacets::read(kms, arn));
     let through_alias = Seen::from_result(through_alias);
     let (head, alias_target) = match through_alias {
         Seen::Value(head) if head.arn == arn => (Seen::Value(head), Seen::Value(arn.to_owned())),
@@ -118,35 +114,41 @@ async fn observe_known_key(kms: &Kms, alias: &str, arn: &str) -> Seen<ObservedKe
         }
     };
     match head {
-        Seen::Value(head) => Seen::Value(ObservedKey {
-            arn: head.arn,
-            rotation_days: rotation_of(&head.state, rotation),
-            state: head.state,
-            alias_target,
-            policy: Seen::from_result(policy),
-            tags: Seen::from_result(key_tags),
-            grants: Seen::from_result(grants),
-        }),
+        Seen::Value(head) => Seen::Value(facets.of(head, alias_target)),
         Seen::Absent => Seen::Absent,
         Seen::Unreadable(e) => Seen::Unreadable(e),
     }
 }
 
 async fn with_facets(kms: &Kms, head: KeyHead, alias_target: Seen<String>) -> ObservedKey {
-    let (policy, rotation, key_tags, grants) = tokio::join!(
-        kms.key_policy(&head.arn),
-        kms.rotation(&head.arn),
-        kms.key_tags(&head.arn),
-        kms.list_grants(&head.arn)
-    );
-    ObservedKey {
-        arn: head.arn,
-        rotation_days: rotation_of(&head.state, rotation),
-        state: head.state,
-        alias_target,
-        policy: Seen::from_result(policy),
-        tags: Seen::from_result(key_tags),
-        grants: Seen::from_result(grants),
+    let facets = KeyFacets::read(kms, &head.arn).await;
+    facets.of(head, alias_target)
+}
+
+/// What is read of a key beside its head.
+struct KeyFacets {
+    policy: Seen<Document>,
+    rotation: Result<Option<i32>, AwsError>,
+    tags: Seen<Tags>,
+    grants: Seen<Vec<ObservedGrant>>,
+}
+
+impl KeyFacets {
+    async fn read(kms: &Kms, arn: &str) -> Self {
+        let (policy, rotation, tags, grants) =
+            tokio::join!(kms.key_policy(arn), kms.rotation(arn), kms.key_tags(arn), kms.list_grants(arn));
+        Self {
+            policy: Seen::from_result(policy),
+            rotation,
+            tags: Seen::from_result(tags),
+            grants: Seen::from_result(grants),
+        }
+    }
+
+    fn of(self, head: KeyHead, alias_target: Seen<String>) -> ObservedKey {
+        let Self { policy, rotation, tags, grants } = self;
+        let rotation_days = rotation_of(&head.state, rotation);
+        ObservedKey { arn: head.arn, state: head.state, alias_target, policy, rotation_days, tags, grants }
     }
 }
 

@@ -8,7 +8,8 @@ use super::foreign::Whose;
 use super::plan::Plan;
 use crate::api::{BUCKET_FINALIZER, SecureBucket};
 use crate::aws::error::AwsError;
-use crate::grant::terms::target;
+use crate::grant::deadline::opened;
+use crate::grant::driver::asking_for;
 use crate::k8s::events::Reason;
 use crate::k8s::finalizer;
 use crate::reconcile::context::{Context, ObjectKey};
@@ -29,15 +30,7 @@ pub fn waits_for(ctx: &Context, bucket: &SecureBucket, plan: &Plan, failures: &[
             ));
         }
     }
-    let key = ObjectKey::of(bucket);
-    let open = ctx.caches.grants.list().into_iter().find(|g| {
-        let target = target(g);
-        let status = g.status.as_ref();
-        target.namespace == key.namespace
-            && target.name == key.name
-            && status.is_some_and(|s| s.expires_at.is_some() && s.removal.is_none())
-    });
-    if let Some(grant) = open {
+    if let Some(grant) = asking_for(ctx, bucket).into_iter().find(|g| opened(g)) {
         ctx.queues.grants.add_now(ObjectKey::of(&*grant));
         return Some(format!("waiting until DecryptGrant {} is removed from AWS", ObjectKey::of(&*grant)));
     }

@@ -55,6 +55,11 @@ impl Place {
     }
 }
 
+/// Region in the ARN of something that has one, such as a key: `arn:<partition>:kms:<region>:…`.
+pub fn region_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(3)
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.partition, self.account, self.region)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::arn::Place;
+use super::arn::{Place, region_of};
 use super::identity;
 
 /// Settings and facts that every pure function may need.
@@ -98,6 +98,11 @@ impl Installation {
     /// The same place in another region.
     pub fn place_in(&self, region: &str) -> Place {
         Place { region: region.to_owned(), ..self.place.clone() }
+    }
+
+    /// Where a key is, by its ARN.
+    pub fn place_of(&self, key_arn: &str) -> Place {
+        self.place_in(region_of(key_arn).unwrap_or(&self.place.region))
     }
 
     /// True if buckets may be in this region.

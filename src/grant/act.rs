@@ -131,8 +131,7 @@ impl Work<'_> {
     pub(super) async fn issue(&mut self) -> Result<(), PassError> {
         let status = self.grant.status.clone().unwrap_or_default();
         let (Some(terms), Some(named)) = (&status.resolved, &status.kms_grant) else { return Ok(()) };
-        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.ctx.widening().kms(&self.ctx.install.place_in(&region));
+        let kms = self.ctx.widening().kms(&self.ctx.install.place_of(&terms.key_arn));
         kms.create_grant(&terms.key_arn, &terms.role_arn, &named.name).await?;
         // The id in the answer is not enough: a grant counts when ListGrants shows it.
         self.looked = None;
@@ -157,8 +156,7 @@ impl Work<'_> {
 
     pub(super) async fn revoke(&mut self, ids: &[String]) -> Result<(), PassError> {
         let Some(terms) = self.grant.status.as_ref().and_then(|s| s.resolved.clone()) else { return Ok(()) };
-        let region = terms.key_arn.split(':').nth(3).unwrap_or(&self.ctx.install.place.region).to_owned();
-        let kms = self.aws().kms(&self.ctx.install.place_in(&region));
+        let kms = self.aws().kms(&self.ctx.install.place_of(&terms.key_arn));
         for id in ids {
             match kms.revoke_grant(&terms.key_arn, id).await {
                 // Not proof of anything by itself; the next look is.

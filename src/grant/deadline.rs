@@ -8,6 +8,11 @@ use crate::domain::time::{after, parse_instant};
 /// A removal that takes longer than this is overdue. A thousand ends in one second take half of it at the rate of KMS.
 pub const ALLOWANCE: SignedDuration = SignedDuration::from_secs(60);
 
+/// True if there may be something of the grant in AWS: its window was opened, and its removal is not proved.
+pub fn opened(grant: &DecryptGrant) -> bool {
+    grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() && s.removal.is_none())
+}
+
 /// From when on something of the grant has to be removed: its end, or long ago if it has ended already. `None` if nothing was ever written to
 /// AWS for it, or its removal has been proved.
 pub fn removal_due(grant: &DecryptGrant) -> Option<Timestamp> {

@@ -352,10 +352,5 @@ impl Work<'_> {
 
 /// Grants that ask for a bucket.
 pub fn asking_for(ctx: &Context, bucket: &SecureBucket) -> Vec<Arc<DecryptGrant>> {
-    let key = ObjectKey::of(bucket);
-    let wanted = |g: &Arc<DecryptGrant>| {
-        let target = terms::target(g);
-        target.namespace == key.namespace && target.name == key.name
-    };
-    ctx.caches.grants.list().into_iter().filter(wanted).collect()
+    ctx.caches.grants.list().into_iter().filter(|g| terms::asks_for(g, bucket)).collect()
 }

@@ -31,8 +31,7 @@ pub async fn look(
     others: &[GrantInput],
 ) -> Looked {
     let install = &ctx.install;
-    let region = terms.key_arn.split(':').nth(3).unwrap_or(&install.place.region);
-    let kms = aws.kms(&install.place_in(region));
+    let kms = aws.kms(&install.place_of(&terms.key_arn));
     let known = known_role(ctx, grant, others);
     let role = async {
         match known {

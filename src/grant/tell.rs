@@ -130,7 +130,8 @@ pub fn transition(
         let until = is.expires_at.clone().unwrap_or_default();
         both(ctx, grant, bucket, Reason::GrantActivated, &format!("can read until {until}"));
         if let Some(approved) = find(&is.conditions, types::APPROVED) {
-            ctx.metrics.grant_activated(ctx.clock.system_now().duration_since(approved.last_transition_time.0));
+            // The approval has AWS's time.
+            ctx.metrics.grant_activated(ctx.clock.aws_now().duration_since(approved.last_transition_time.0));
         }
     }
     match find(&is.conditions, types::STALLED) {
@@ -148,9 +149,8 @@ pub fn transition(
 
 fn profile_data(ctx: &Context, grant: &DecryptGrant) -> Option<std::collections::BTreeMap<String, String>> {
     let terms = grant.status.as_ref()?.resolved.as_ref()?;
-    let region = terms.key_arn.split(':').nth(3)?;
     let bucket = terms.bucket_arn.rsplit(':').next()?;
-    let place = ctx.install.place_in(region);
+    let place = ctx.install.place_of(&terms.key_arn);
     Some(profile::profile(
         &place,
         bucket,

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::DecryptGrant;
 use crate::api::decrypt_grant::ResolvedTerms;
+use crate::api::{DecryptGrant, SecureBucket};
 use crate::domain::identity;
 use crate::domain::installation::Installation;
 use crate::domain::prefix::Prefixes;
@@ -30,6 +30,12 @@ pub fn target(grant: &DecryptGrant) -> Target {
     let own = grant.metadata.namespace.clone().unwrap_or_default();
     let reference = &grant.spec.bucket_ref;
     Target { namespace: reference.namespace.clone().unwrap_or(own), name: reference.name.clone() }
+}
+
+/// True if it is this bucket that a grant asks for.
+pub fn asks_for(grant: &DecryptGrant, bucket: &SecureBucket) -> bool {
+    let target = target(grant);
+    bucket.metadata.namespace.as_ref() == Some(&target.namespace) && bucket.metadata.name.as_ref() == Some(&target.name)
 }
 
 /// How far ahead of a request `notBefore` may be.

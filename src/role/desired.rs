@@ -10,7 +10,7 @@ use crate::api::condition::{is_true, types};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::desired::entry_prefixes;
 use crate::bucket::lockdown::level;
-use crate::domain::arn::issuer_host_path;
+use crate::domain::arn::{issuer_host_path, region_of};
 use crate::domain::identity;
 use crate::domain::installation::Installation;
 use crate::domain::policy::{Document, Statement};
@@ -155,7 +155,7 @@ pub fn window(grant: &DecryptGrant, install: &Installation) -> Option<(GrantInpu
     if early || expires_at.duration_since(activated_at).as_secs() > resolved.duration_seconds {
         return None;
     }
-    let region = resolved.key_arn.split(':').nth(3)?;
+    let region = region_of(&resolved.key_arn)?;
     let input = GrantInput {
         uid: grant.metadata.uid.clone()?,
         bucket: BucketRef {

@@ -19,7 +19,7 @@ use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::policy::Document;
 use crate::domain::time::after;
-use crate::grant::deadline::removal_due;
+use crate::grant::deadline::{opened, removal_due};
 use crate::grant::terms::target;
 use crate::k8s::events::Reason;
 use crate::reconcile::backoff::Class;
@@ -113,9 +113,9 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
                 (next, _) => next,
             });
         }
-        note_drift(ctx, key, &objects, &drawn.plan);
+        drifted(ctx, key, &objects, &drawn.plan, Reason::DriftDetected);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
-        note_repair(ctx, key, &objects, &drawn.plan);
+        drifted(ctx, key, &objects, &drawn.plan, Reason::DriftRepaired);
         done = Some((observed, drawn.plan.actions));
     }
     Err(PassError::Conflict)
@@ -175,8 +175,8 @@ async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, document: Option<
     for input in returning(&mine.grants, document) {
         let grant = objects.grants.iter().find(|g| g.metadata.uid.as_deref() == Some(&input.uid));
         let Some(id) = grant.and_then(|g| g.status.as_ref()?.kms_grant.as_ref()?.id.clone()) else { continue };
-        let region = input.bucket.key_arn.split(':').nth(3).unwrap_or(&ctx.install.place.region);
-        let listed = ctx.aws.kms(&ctx.install.place_in(region)).list_grants(&input.bucket.key_arn).await;
+        let key_arn = &input.bucket.key_arn;
+        let listed = ctx.listings.grants(&ctx.aws.kms(&ctx.install.place_of(key_arn)), key_arn).await;
         if !listed.is_ok_and(|all| all.iter().any(|g| g.id == id)) {
             lost.insert(input.uid.clone());
         }
@@ -294,31 +294,19 @@ fn tell_foreign(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
     }
 }
 
-fn note_drift(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
+/// Counts differences that nobody declared, found or repaired, and tells the owners of the buckets that give the role a duty.
+fn drifted(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan, reason: Reason) {
+    let repaired = reason == Reason::DriftRepaired;
     for difference in &plan.drift {
-        ctx.metrics.drift_detected("role");
-        tracing::warn!(role = %key, difference, "drift");
-        for bucket in holders(key, objects) {
-            ctx.event(
-                bucket.as_ref(),
-                Reason::DriftDetected,
-                "role",
-                format!("role of {}: {difference}", key.service_account),
-            );
+        if repaired {
+            ctx.metrics.drift_repaired("role");
+        } else {
+            ctx.metrics.drift_detected("role");
+            tracing::warn!(role = %key, difference, "drift");
         }
-    }
-}
-
-fn note_repair(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
-    for difference in &plan.drift {
-        ctx.metrics.drift_repaired("role");
+        let verb = if repaired { "repaired: " } else { "" };
         for bucket in holders(key, objects) {
-            ctx.event(
-                bucket.as_ref(),
-                Reason::DriftRepaired,
-                "role",
-                format!("role of {}: repaired: {difference}", key.service_account),
-            );
+            ctx.event(bucket.as_ref(), reason, "role", format!("role of {}: {verb}{difference}", key.service_account));
         }
     }
 }
@@ -398,11 +386,6 @@ fn state(
         problem,
         restricted: drawn.plan.restricted.clone(),
     }
-}
-
-/// True if there may be something of the grant in AWS.
-fn opened(grant: &crate::api::DecryptGrant) -> bool {
-    grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() && s.removal.is_none())
 }
 
 /// Notes the state and wakes who depends on it, if it changed.

@@ -1,7 +1,7 @@
 //! When the Deny of ended grants may leave a role's policy: after `ListGrants` has shown no grant of the role for long enough.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::document::HeldDeny;
 use super::state::RoleKey;
@@ -12,6 +12,7 @@ use crate::bucket::action::Action;
 use crate::domain::identity::{key_alias, kms_grant_prefix};
 use crate::domain::tags;
 use crate::domain::time::after;
+use crate::grant::deadline::opened;
 use crate::k8s::events::Reason;
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::context::{Context, lock};
@@ -44,7 +45,7 @@ impl CleanSince {
         key: &RoleKey,
         deny: &HeldDeny,
         role_id: &str,
-        grants: &[std::sync::Arc<DecryptGrant>],
+        grants: &[Arc<DecryptGrant>],
     ) -> Evidence {
         let slot = (key.clone(), deny.identity.clone());
         let evidence = self.list(ctx, key, deny, role_id, grants).await;
@@ -71,7 +72,7 @@ impl CleanSince {
         key: &RoleKey,
         deny: &HeldDeny,
         role_id: &str,
-        grants: &[std::sync::Arc<DecryptGrant>],
+        grants: &[Arc<DecryptGrant>],
     ) -> Evidence {
         if grants.iter().any(|g| answers(g, key, deny)) {
             return Evidence::Held;
@@ -113,12 +114,7 @@ impl CleanSince {
 
     /// The key of the bucket: from its SecureBucket, or by alias when that is gone.
     async fn key_of(&self, ctx: &Context, deny: &HeldDeny) -> Seen<(crate::domain::arn::Place, String)> {
-        let bucket = ctx
-            .caches
-            .buckets
-            .list()
-            .into_iter()
-            .find(|b| b.status.as_ref().is_some_and(|s| s.identity.as_deref() == Some(&deny.identity)));
+        let bucket = bucket_of(ctx, deny);
         let status = bucket.as_ref().and_then(|b| b.status.as_ref());
         if let Some((region, arn)) = status.and_then(|s| Some((s.region.clone()?, s.key_arn.clone()?))) {
             return Seen::Value((ctx.install.place_in(&region), arn));
@@ -165,13 +161,16 @@ impl CleanSince {
     }
 }
 
+/// The SecureBucket that a Deny is about, if it is there.
+fn bucket_of(ctx: &Context, deny: &HeldDeny) -> Option<Arc<SecureBucket>> {
+    let about =
+        |b: &Arc<SecureBucket>| b.status.as_ref().is_some_and(|s| s.identity.as_deref() == Some(&deny.identity));
+    ctx.caches.buckets.list().into_iter().find(about)
+}
+
 /// Says it to the bucket's owner, if the SecureBucket is there.
 fn tell(ctx: &Context, deny: &HeldDeny, id: &str) {
-    let all = ctx.caches.buckets.list();
-    let whose = |b: &&std::sync::Arc<SecureBucket>| {
-        b.status.as_ref().is_some_and(|s| s.identity.as_deref() == Some(&deny.identity))
-    };
-    if let Some(bucket) = all.iter().find(whose) {
+    if let Some(bucket) = bucket_of(ctx, deny) {
         let action = Action::RevokeGrant { id: id.to_owned(), foreign: false };
         ctx.event(bucket.as_ref(), Reason::LeftOverRevoked, "KMS grants", action.to_string());
     }
@@ -179,11 +178,10 @@ fn tell(ctx: &Context, deny: &HeldDeny, id: &str) {
 
 /// True if this grant has a window on the bucket and has not proved its removal yet: then it looks after its KMS grant itself.
 fn answers(grant: &DecryptGrant, key: &RoleKey, deny: &HeldDeny) -> bool {
-    let Some(status) = &grant.status else { return false };
+    let resolved = grant.status.as_ref().and_then(|s| s.resolved.as_ref());
     grant.spec.subject.service_account_ref.name == key.service_account
-        && status.removal.is_none()
-        && status.expires_at.is_some()
-        && status.resolved.as_ref().is_some_and(|r| r.bucket_identity == deny.identity)
+        && opened(grant)
+        && resolved.is_some_and(|r| r.bucket_identity == deny.identity)
 }
 
 /// Asks the API server, because a revoked grant is not issued again: true if every DecryptGrant can be read, and none answers.

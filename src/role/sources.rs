@@ -13,6 +13,7 @@ use super::document::Inputs;
 use super::state::RoleKey;
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::lockdown::{level, refuses_grants};
+use crate::grant::deadline::opened;
 use crate::grant::terms::{Target, target};
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::context::Context;
@@ -62,10 +63,7 @@ pub(super) async fn cached(ctx: &Context, key: &RoleKey) -> Result<Objects, Pass
 
 /// SecureBuckets on which the role may hold a window.
 fn wanted(key: &RoleKey, grants: &[Arc<DecryptGrant>]) -> BTreeSet<Target> {
-    let windows = grants.iter().filter(|g| {
-        let open = g.status.as_ref().is_some_and(|s| s.expires_at.is_some() && s.removal.is_none());
-        open && g.spec.subject.service_account_ref.name == key.service_account
-    });
+    let windows = grants.iter().filter(|g| opened(g) && g.spec.subject.service_account_ref.name == key.service_account);
     windows.map(|g| target(g)).collect()
 }
 

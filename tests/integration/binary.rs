@@ -1,7 +1,7 @@
 //! The built binary as a process: its complaints, its probes and metrics, and how it ends.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::support::World;
 use crate::support::command::{Printed, securebucket};
 use crate::support::facets::ids;
+use crate::support::http::{free_address, get};
 use crate::support::wait::poll;
 
 /// A running operator process. Dropping it kills it.
@@ -21,7 +22,7 @@ struct Process {
 
 impl Process {
     fn start(world: &World, more: &[&str]) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let log = world.directory().join(format!("{}.log", address.port()));
         let kubeconfig = world.directory().join("kubeconfig");
         let text = json!({
@@ -47,14 +48,7 @@ impl Process {
 
     /// Status and body of a GET; `None` while nobody listens.
     async fn get(&self, path: &str) -> Option<(u16, String)> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.address).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.ok()?;
-        let status = text.split_whitespace().nth(1)?.parse().ok()?;
-        Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
+        get(self.address, path).await
     }
 
     async fn ready(&self) {

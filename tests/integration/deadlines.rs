@@ -97,10 +97,12 @@ async fn a_removal_that_does_not_succeed_is_told_once_and_tried_until_it_does() 
             }
         })
     };
-    let scene = Scene::with("overdue", |operator| operator.aws_hook(hook)).await;
+    let scene = Scene::with("overdue", |operator| operator.serving().aws_hook(hook)).await;
     let Scene { world, ids, operator, .. } = &scene;
     world.ask("g", "data", "reports", "in/", "1h").await;
     world.grant_active("g").await;
+    assert_eq!(operator.metric("securebucket_grant_activation_seconds_count").await, 1.0);
+    assert_eq!(operator.metric("securebucket_grants_overdue").await, 0.0);
     world.grants().delete("g", &DeleteParams::default()).await.unwrap();
     let event = world.event("g", "RemovalOverdue", "not proved yet").await;
     assert_eq!(event.type_.as_deref(), Some("Warning"));
@@ -112,6 +114,10 @@ async fn a_removal_that_does_not_succeed_is_told_once_and_tried_until_it_does() 
     assert!(grant.metadata.deletion_timestamp.is_some(), "and the finalizer holds");
     assert!(grant.status.unwrap().removal.is_none());
     assert_eq!(world.kms_grants(&ids.key).await.len(), 1);
+    let overdue = |n: f64| async move { (operator.metric("securebucket_grants_overdue").await == n).then_some(()) };
+    world.until("it is counted", || overdue(1.0)).await;
+    assert!(operator.metric("securebucket_grants_overdue_oldest_seconds").await >= 60.0);
+    assert_eq!(operator.metric("securebucket_grant_revocation_lag_seconds_count").await, 0.0);
     let tried = operator.journal().count("RevokeGrant");
     let again = || async { (operator.journal().count("RevokeGrant") > tried).then_some(()) };
     world.until("it is tried again", again).await;
@@ -120,6 +126,13 @@ async fn a_removal_that_does_not_succeed_is_told_once_and_tried_until_it_does() 
     world.gone(&world.grants(), "g").await;
     assert_eq!(world.kms_grants(&ids.key).await, []);
     world.event("g", "GrantRemoved", "removal verified").await;
+    world.until("it is not counted any more", || overdue(0.0)).await;
+    assert_eq!(operator.metric("securebucket_grant_revocation_lag_seconds_count").await, 1.0);
+    assert!(operator.metric("securebucket_grant_revocation_lag_seconds_sum").await >= 60.0);
+    for clock in ["aws", "kubernetes"] {
+        let skew = operator.metric(&format!("securebucket_clock_skew_seconds{{against=\"{clock}\"}}")).await;
+        assert!(skew.abs() < 30.0, "{clock}: {skew}");
+    }
     let told = world.events("g").await.into_iter().filter(|e| e.reason.as_deref() == Some("RemovalOverdue"));
     assert_eq!(told.count(), 1, "{}", json!(world.events("g").await));
 }

@@ -66,8 +66,9 @@ fn foreign(bucket: &SecureBucket) -> Vec<String> {
 
 #[tokio::test]
 async fn a_kms_grant_of_somebody_else_is_reported_and_revoked_if_the_owner_says_so() {
-    let scene = Scene::watched("foreign").await;
-    let Scene { world, ids, .. } = &scene;
+    let scene = Scene::with("foreign", |operator| operator.drift_check(OFTEN).serving()).await;
+    let Scene { world, ids, operator, .. } = &scene;
+    let found = "securebucket_foreign_access_total{kind=\"kms grant\"}";
     let reports = with_own_grant(&scene).await;
     let (role, planted) = plant(world).await;
     planted.get(&ids.bucket, "in/x").await.denied();
@@ -91,6 +92,7 @@ async fn a_kms_grant_of_somebody_else_is_reported_and_revoked_if_the_owner_says_
     });
     let times: Vec<i32> = told.map(|e| e.series.map_or(1, |s| s.count)).collect();
     assert_eq!(times, [1]);
+    assert_eq!((operator.metric(found).await, operator.metric("securebucket_foreign_kms_grants").await), (1.0, 1.0));
 
     let mut spec = crate::scene::spec();
     spec["foreignGrants"] = json!("Revoke");
@@ -103,6 +105,7 @@ async fn a_kms_grant_of_somebody_else_is_reported_and_revoked_if_the_owner_says_
     reports.get(&ids.bucket, "in/x").await.allowed();
     assert_eq!(world.kms_grants(&ids.key).await.len(), 1);
     assert!(is_true(crate::support::wait::grant_conditions(&world.grant_active("g").await), types::READY));
+    assert_eq!((operator.metric(found).await, operator.metric("securebucket_foreign_kms_grants").await), (1.0, 0.0));
     // The next one does not last.
     grant_by_hand(&scene, &role, None).await;
     let gone = || async { (world.kms_grants(&ids.key).await.len() == 1).then_some(()) };

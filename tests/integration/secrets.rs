@@ -1,7 +1,6 @@
 //! No credential leaves the operator: not in status, events, ConfigMaps, logs, metrics or errors, at the most talkative of its own levels.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -58,15 +57,6 @@ where
     }
 }
 
-async fn metrics(address: SocketAddr) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
-}
-
 /// A grant lives and ends, answers are lost, a policy is loosened, AWS refuses a call: everything that is said of it is searched.
 #[tokio::test]
 async fn no_credential_is_told() {
@@ -83,9 +73,8 @@ async fn no_credential_is_told() {
             Ok(answer)
         }
     });
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let scene = Scene::with("secrets", |operator| {
-        let quiet = operator.drift_check(OFTEN).config(|c| c.listen = address).refusals_expected();
+        let quiet = operator.drift_check(OFTEN).serving().refusals_expected();
         quiet.log_level("warn,securebucket=trace").aws_hook(hook)
     })
     .await;
@@ -103,7 +92,7 @@ async fn no_credential_is_told() {
     world.grants().delete("g", &DeleteParams::default()).await.unwrap();
     world.gone(&world.grants(), "g").await;
 
-    let mut said = vec![operator.log().text(), metrics(address).await];
+    let mut said = vec![operator.log().text(), operator.metrics().await];
     assert!(said[0].contains("aws call"), "the log is as talkative as it gets");
     assert!(said[1].contains("securebucket_aws"), "{}", said[1]);
     all::<securebucket::api::SecureBucket>(world, &mut said).await;

@@ -1,10 +1,13 @@
 //! Actions that a change of the spec, a repair, or an obeyed request needs.
 
 use aws_sdk_s3::types::{ObjectOwnership, OwnershipControls, OwnershipControlsRule};
+use securebucket::api::SecureBucket;
+use securebucket::api::condition::{is_true, types};
 use serde_json::json;
 
 use super::scene;
 use crate::support::facets::ids;
+use crate::support::wait::conditions;
 
 #[tokio::test]
 async fn tags() {
@@ -88,4 +91,25 @@ async fn enabling_the_key() {
     world.allow().await;
     world.bucket_ready("data").await;
     scene.restored().await;
+}
+
+#[tokio::test]
+async fn disabling_the_key_for_a_lockdown() {
+    let scene = scene("cdisable").await;
+    let (world, bucket) = (&scene.world, &scene.ids.bucket);
+    let etl = world.workload("etl").await;
+    etl.put(bucket, "in/x", "content").await.allowed();
+    world.refuse("kms:DisableKey").await;
+    let mut spec = crate::scene::spec();
+    spec["lockdown"] = json!({"reason": "leaked laptop", "level": "All"});
+    world.apply_bucket("data", spec).await;
+    world.refused("data", "kms:DisableKey").await;
+    // What else there is to close is closed.
+    etl.get(bucket, "in/x").await.denied();
+    etl.put(bucket, "in/y", "1").await.denied();
+    let state = |b: &SecureBucket| b.status.as_ref().unwrap().key_state.clone();
+    assert_eq!(state(&world.buckets().get("data").await.unwrap()).as_deref(), Some("Enabled"));
+    world.allow().await;
+    let locked = |b: &SecureBucket| is_true(conditions(b), types::READY) && state(b).as_deref() == Some("Disabled");
+    world.bucket_when("data", "locked down whole", locked).await;
 }

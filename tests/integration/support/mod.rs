@@ -12,6 +12,7 @@ pub mod command;
 pub mod facets;
 pub mod freeze;
 pub mod hooks;
+pub mod http;
 pub mod journal;
 pub mod kube_journal;
 pub mod log;

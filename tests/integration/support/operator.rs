@@ -1,5 +1,6 @@
 //! An operator of a world, run in a thread and runtime of its own: what is killed is killed at once, wherever it stands.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::hooks::{AwsHook, KubeHook, journaled, journaled_client};
 use super::journal::Journal;
 use super::kube_journal::KubeJournal;
 use super::log::Log;
-use super::{Stack, chart};
+use super::{Stack, chart, http};
 
 /// Settings of one operator; [`OperatorBuilder::start`] runs it.
 pub struct OperatorBuilder {
@@ -106,11 +107,17 @@ impl OperatorBuilder {
         self
     }
 
+    /// Serves probes and metrics where [`Operator::metrics`] finds them.
+    #[must_use]
+    pub fn serving(self) -> Self {
+        self.config(|c| c.listen = http::free_address())
+    }
+
     /// Starts it.
     pub fn start(self) -> Operator {
         let Self { stack, config, token, aws, kube, refusals, killer, log, log_level, journal, kube_journal, .. } =
             self;
-        let stop = Arc::new(Notify::new());
+        let (stop, address) = (Arc::new(Notify::new()), config.listen);
         let thread = {
             let (stop, killer, log) = (Arc::clone(&stop), killer.clone(), log.clone());
             let (journal, kube_journal) = (journal.clone(), kube_journal.clone());
@@ -129,7 +136,7 @@ impl OperatorBuilder {
             // As much stack as the main thread of a process has: unoptimised futures are large.
             std::thread::Builder::new().stack_size(8 << 20).spawn(body).unwrap()
         };
-        Operator { stop, killer, thread: Some(thread), log, journal, kube_journal, refusals }
+        Operator { stop, killer, thread: Some(thread), log, journal, kube_journal, refusals, address }
     }
 }
 
@@ -185,6 +192,7 @@ pub struct Operator {
     journal: Journal,
     kube_journal: KubeJournal,
     refusals: bool,
+    address: SocketAddr,
 }
 
 impl Operator {
@@ -229,6 +237,17 @@ impl Operator {
     /// Its requests to the API server.
     pub fn kube_journal(&self) -> &KubeJournal {
         &self.kube_journal
+    }
+
+    /// Its metrics, if it is [`OperatorBuilder::serving`].
+    pub async fn metrics(&self) -> String {
+        http::get(self.address, "/metrics").await.expect("an operator that serves").1
+    }
+
+    /// One of them, by its name with labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let all = self.metrics().await;
+        http::value(&all, name).unwrap_or_else(|| panic!("{name} is not in\n{all}"))
     }
 
     /// Its log.
