@@ -30,6 +30,8 @@ mod grant_deadline;
 mod grant_decide;
 #[path = "planning/grant_end.rs"]
 mod grant_end;
+#[path = "planning/grant_events.rs"]
+mod grant_events;
 #[path = "planning/grant_operator.rs"]
 mod grant_operator;
 #[path = "planning/grant_stages.rs"]
