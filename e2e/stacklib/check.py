@@ -95,7 +95,7 @@ def lint_and_test() -> list[Outcome]:
                                 count=cargo_counts, extra=extra))
             # Alone, because its short grants do not wait for a busy machine.
             outcomes.append(run("faults", [*STACK, "run", "--", *CARGO_TEST, "--test", "integration", CAMPAIGN, "--", "--nocapture"],
-                                count=cargo_counts, extra={"FAULTS": os.environ.get("FAULTS") or "sample", **extra}))
+                                count=cargo_counts, extra={"FAULTS": os.environ.get("FAULTS") or "main", **extra}))
             outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
@@ -134,7 +134,7 @@ def run(name: str, command: list[str], quiet: bool = False,
 
 def campaigns(output: str) -> list[str]:
     """How many runs there were, and what came of them."""
-    return re.findall(r"^(faults: scenario \w+: N=.*(?:all converged|FAILED)).*$", output, re.M)
+    return re.findall(r"^(faults: scenario \S+: N=.*(?:all converged|FAILED)).*$", output, re.M)
 
 
 def failures(output: str) -> list[str]:

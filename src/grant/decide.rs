@@ -157,6 +157,10 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
     }
 }
 
+fn unreadable(bucket: &str, why: &str) -> Step {
+    wait("WaitingForBucket", format!("SecureBucket {bucket} cannot be read: {why}"))
+}
+
 /// Before the window: resolve, approve, activate.
 fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installation) -> Step {
     let grant = facts.grant;
@@ -166,7 +170,7 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         return lapsed;
     }
     if let Some(why) = facts.bucket_unreadable {
-        return wait("WaitingForBucket", format!("SecureBucket {target} cannot be read: {why}"));
+        return unreadable(&target.to_string(), why);
     }
     let consenting = facts.bucket.filter(|b| grant_namespaces(b).iter().any(|n| n == namespace));
     let Some(bucket) = consenting else {
@@ -305,8 +309,11 @@ fn unready(
         let problem = Problem::passing("Granting", "too little of its time is left to begin");
         return Some(Step::Wait { problem, until: Some(input.expires_at) });
     }
+    if let Some(why) = facts.bucket_unreadable {
+        return Some(unreadable(&format!("{}/{}", terms.bucket_namespace, terms.bucket_name), why));
+    }
     let reference = facts.bucket.and_then(|b| bucket_ref(b, install));
-    if reference.as_ref() != Some(&input.bucket) || facts.bucket_unreadable.is_some() {
+    if reference.as_ref() != Some(&input.bucket) {
         return Some(wait(
             "WaitingForBucket",
             format!("SecureBucket {}/{} is not what was resolved", terms.bucket_namespace, terms.bucket_name),

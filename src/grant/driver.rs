@@ -313,6 +313,11 @@ impl Work<'_> {
                 now,
             ));
         }
+        // What the bucket says may end it, or is all that it waits for.
+        if self.bucket_unreadable.is_some() && status.removal.is_none() {
+            let again = self.ctx.grant_backoff.failed(&key, Class::Transient);
+            return Ok(self.bounded(Next::Failed(again), &status, now));
+        }
         let check = self.ctx.drift_check(&self.grant.uid().unwrap_or_default());
         let next = match step {
             _ if status.removal.is_some() => match kept_until(&status, &self.ctx.install) {

@@ -1,5 +1,8 @@
 //! When a grant begins: at its time, by a living operator whose clock is right, or not at all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DeleteParams;
 use securebucket::api::DecryptGrant;
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::scene::Scene;
 use crate::support::account::AUDIENCE;
-use crate::support::hooks::api_server_ahead;
+use crate::support::hooks::{KubeHook, api_server_ahead, kube_hook};
 use crate::support::wait::grant_conditions;
 use crate::support::world::grant_spec;
 use crate::support::{Operator, World};
@@ -32,6 +35,38 @@ async fn ask(world: &World, name: &str, spec: Value) -> DecryptGrant {
 
 fn message(grant: &DecryptGrant) -> String {
     find(grant_conditions(grant), types::ACTIVE).unwrap().message.clone()
+}
+
+/// A hook that lets nobody read SecureBuckets one by one while the flag is up.
+fn unreadable(flag: &Arc<AtomicBool>) -> KubeHook {
+    let flag = Arc::clone(flag);
+    kube_hook(move |what, request, next| {
+        let hit = flag.load(Ordering::SeqCst) && what.resource == "securebuckets" && !what.name.is_empty();
+        async move {
+            if hit && !what.is_write() {
+                return Err(kube::Error::Service("injected: the connection broke".into()));
+            }
+            next.send(request).await
+        }
+    })
+}
+
+#[tokio::test]
+async fn it_begins_when_its_bucket_can_be_read_again() {
+    let down = Arc::new(AtomicBool::new(false));
+    let Scene { world, ids, operator, .. } = Scene::with("dark", |o| o.kube_hook(unreadable(&down))).await;
+    world.workload("ingest").await.put(&ids.bucket, "in/x", "content").await.allowed();
+    down.store(true, Ordering::SeqCst);
+    world.ask("g", "data", "reports", "in/", "1h").await;
+    let grant = world.grant_state("g", "WaitingForBucket").await;
+    assert!(message(&grant).contains("cannot be read: "), "{}", message(&grant));
+    assert_eq!(operator.journal().count("CreateGrant"), 0);
+    let token = world.token_for("reports", AUDIENCE).await;
+    assert!(world.assume(&world.role_arn("reports"), &token).await.is_denied());
+    // Nothing says that it can be read again: it is tried.
+    down.store(false, Ordering::SeqCst);
+    world.grant_active("g").await;
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
 }
 
 #[tokio::test]

@@ -36,6 +36,12 @@ fn writer_looked(known: &mut Known) {
     known.now = seconds(5_000);
 }
 
+/// And has waited until the change is known everywhere.
+fn waited_out(known: &mut Known) {
+    writer_looked(known);
+    known.now = seconds(5_015);
+}
+
 #[test]
 fn after_each_step_the_next_operator_goes_on() {
     let rows: &[Row] = &[
@@ -52,26 +58,10 @@ fn after_each_step_the_next_operator_goes_on() {
         ("4 role policy, looked", Written, looked, "wait Granting"),
         // The wait counts from what this process saw, anew.
         ("5 read back", Written, writer_looked, "wait Granting until 5015"),
-        (
-            "5 read back and waited out",
-            Written,
-            |k| {
-                writer_looked(k);
-                k.now = seconds(5_015);
-            },
-            "name",
-        ),
+        ("5 read back and waited out", Written, waited_out, "name"),
         ("5 name", Named, restarted, "look"),
         ("5 name, looked", Named, looked, "wait Granting"),
-        (
-            "5 name, waited out",
-            Named,
-            |k| {
-                writer_looked(k);
-                k.now = seconds(5_015);
-            },
-            "issue",
-        ),
+        ("5 name, waited out", Named, waited_out, "issue"),
         // CreateGrant took effect, its answer is lost, and the list shows the grant.
         ("6 issued, listed", Issued, looked, "record kms-1"),
         // The list lags: the same call with the same name gives the same grant.
@@ -80,8 +70,7 @@ fn after_each_step_the_next_operator_goes_on() {
             Issued,
             |k| {
                 k.listed(false);
-                writer_looked(k);
-                k.now = seconds(5_015);
+                waited_out(k);
             },
             "issue",
         ),

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 
+use super::cause::Cause;
 use super::history::matches;
 use super::invariants::Usual;
 use super::mask::difference;
 use super::plan::{Kind, Point};
 use super::report::Report;
-use super::run::{Outcome, Reference, Run};
+use super::run::{Outcome, Reference, Run, SHORT};
 use super::scenario::Scenario;
 
 /// Runs that go side by side. Most of a run is waiting.
 const LANES: usize = 16;
-/// Without `FAULTS`, every so manieth run of the campaign, a number that no cycle of kinds shares: what a test run can afford. `FAULTS=campaign` leaves none out.
+/// Of a sample, every so manieth run is made: a number that no cycle of kinds shares.
 const STRIDE: usize = 13;
-/// How often a run is tried that did not make the request that was to be hit.
+/// How often a run is tried that did not make the request that was to be hit, or had no time to read; each time with twice the window.
 const TRIES: usize = 3;
 /// Runs without faults. Requests differ a little from run to run; what any of them asked is a point.
 const REFERENCES: usize = 3;
@@ -33,6 +34,25 @@ fn scenario_b_expiry() {
     on_two_threads(campaign(Scenario::Expiry));
 }
 
+#[test]
+fn scenario_c_lockdown_and_its_lifting() {
+    on_two_threads(campaign(Scenario::Lockdown));
+}
+
+#[test]
+fn scenario_d_overlap() {
+    on_two_threads(campaign(Scenario::Overlap));
+}
+
+#[test]
+fn scenario_e_early_ends() {
+    on_two_threads(async {
+        for cause in Cause::ALL {
+            campaign(Scenario::Early(cause)).await;
+        }
+    });
+}
+
 /// Runs a test in a runtime with two threads, whose stacks are large enough for a whole run in a debug build.
 pub fn on_two_threads(test: impl Future<Output = ()> + Send + 'static) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -40,10 +60,16 @@ pub fn on_two_threads(test: impl Future<Output = ()> + Send + 'static) {
     runtime.block_on(async { tokio::spawn(test).await }).unwrap_or_else(|e| panic!("{}", panic_text(e)));
 }
 
-async fn one(scenario: Scenario, fault: Option<(String, Kind)>, reference: Option<Arc<Reference>>) -> Outcome {
+async fn one(
+    scenario: Scenario,
+    fault: Option<(String, Kind)>,
+    reference: Option<Arc<Reference>>,
+    window: Duration,
+) -> Outcome {
     let task = tokio::spawn(async move {
         let fault = fault.as_ref().map(|(point, kind)| (point.as_str(), *kind));
-        let run = Run::new("faults", fault, reference.as_deref()).await;
+        let mut run = Run::new("faults", fault, reference.as_deref()).await;
+        run.window = window;
         run.carry_out(scenario).await;
         run.outcome()
     });
@@ -81,8 +107,7 @@ async fn campaign(scenario: Scenario) {
         return;
     }
     let reference = Arc::new(reference);
-    let scope = std::env::var("FAULTS").unwrap_or_default();
-    let (all, stride) = (scope == "all", if scope.is_empty() || scope == "sample" { STRIDE } else { 1 });
+    let (all, stride) = scope(scenario, &std::env::var("FAULTS").unwrap_or_default());
     let faults = match wanted {
         Some(text) => chosen(&text, &points),
         None => campaign_of(&points, all).into_iter().step_by(stride).collect(),
@@ -93,11 +118,12 @@ async fn campaign(scenario: Scenario) {
         let reference = Arc::clone(&reference);
         async move {
             let begun = Instant::now();
-            let mut outcome = one(scenario, Some(fault.clone()), Some(Arc::clone(&reference))).await;
+            let mut outcome = one(scenario, Some(fault.clone()), Some(Arc::clone(&reference)), SHORT).await;
             // Not every run makes every request, and on a busy machine a restart can take a whole short window.
-            for _ in 1..TRIES {
-                if (outcome.fired.is_none() || outcome.too_late) && outcome.problems.is_empty() {
-                    outcome = one(scenario, Some(fault.clone()), Some(Arc::clone(&reference))).await;
+            for turn in 1..TRIES {
+                if outcome.says_nothing() {
+                    outcome =
+                        one(scenario, Some(fault.clone()), Some(Arc::clone(&reference)), SHORT * (1 << turn)).await;
                 }
             }
             (fault, outcome, begun.elapsed())
@@ -113,6 +139,17 @@ async fn campaign(scenario: Scenario) {
     report.conclude(reference.trace.len(), begun.elapsed());
 }
 
+/// Whether reads are hit by all kinds, and the every so manieth run that is made.
+fn scope(scenario: Scenario, word: &str) -> (bool, usize) {
+    match word {
+        "" | "sample" => (false, STRIDE),
+        "main" => (false, if scenario.is_main() { 1 } else { STRIDE }),
+        "campaign" => (false, 1),
+        "all" => (true, 1),
+        other => panic!("FAULTS={other}: sample, main, campaign or all"),
+    }
+}
+
 /// What is known from the runs without faults.
 struct Known {
     reference: Reference,
@@ -123,7 +160,7 @@ struct Known {
 }
 
 async fn known(scenario: Scenario) -> Known {
-    let runs = futures::future::join_all((0..REFERENCES).map(|_| one(scenario, None, None))).await;
+    let runs = futures::future::join_all((0..REFERENCES).map(|_| one(scenario, None, None, SHORT))).await;
     let mut points: Vec<Point> = Vec::new();
     let mut firm: Option<BTreeSet<String>> = None;
     for outcome in &runs {
@@ -141,9 +178,6 @@ async fn known(scenario: Scenario) -> Known {
         let writes = outcome.trace.iter().filter(|p| p.writes);
         let names: BTreeSet<String> = writes.map(ToString::to_string).collect();
         firm = Some(firm.map_or(names.clone(), |firm| firm.intersection(&names).cloned().collect()));
-    }
-    if let Some(from) = points.iter().position(|p| scenario.begins_with(p)) {
-        points.drain(..from);
     }
     let first = &runs[0];
     let usual = runs.iter().fold(Usual::default(), |all, run| all.or(&run.usual));

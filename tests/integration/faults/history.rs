@@ -22,9 +22,20 @@ pub struct Accepted<'a> {
     pub object: &'a Value,
 }
 
-impl Accepted<'_> {
+/// What is known of a DecryptGrant from what the API server accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// When it ends by date.
+    pub end: Option<Timestamp>,
+    /// Name of its KMS grant.
+    pub name: Option<&'a str>,
+    /// When the proof of its removal was asked to be written.
+    pub proved: Option<Timestamp>,
+}
+
+impl<'a> Accepted<'a> {
     /// A text at a JSON pointer.
-    pub fn text(&self, pointer: &str) -> Option<&str> {
+    pub fn text(&self, pointer: &str) -> Option<&'a str> {
         self.object.pointer(pointer).and_then(Value::as_str)
     }
 
@@ -94,33 +105,49 @@ impl<'a> History<'a> {
         possible
     }
 
-    /// Ids of KMS grants that were made and not revoked at a moment.
-    pub fn live_grants(self, at: Timestamp) -> Vec<&'a str> {
-        let id = |v: &'a Value| v["GrantId"].as_str().unwrap_or("?");
-        let mut live: Vec<&str> =
-            self.of("CreateGrant").filter(|(e, _)| e.sent <= at).map(|(e, _)| id(&e.answer)).collect();
-        for (entry, parameters) in self.of("RevokeGrant") {
-            if entry.done <= at {
-                live.retain(|g| *g != id(parameters));
-            }
+    /// KMS grants that were made and not revoked at a moment: id and name.
+    pub fn live_grants(self, at: Timestamp) -> BTreeMap<&'a str, &'a str> {
+        let mut live = self.made_grants(at);
+        for (_, parameters) in self.of("RevokeGrant").filter(|(e, _)| e.done <= at) {
+            live.remove(id(parameters));
         }
-        live.sort_unstable();
-        live.dedup();
         live
     }
 
-    /// Ends of DecryptGrants that the API server had accepted at a moment, by uid. Counted from the request: a watch may bring the object
-    /// before its writer has the answer.
-    pub fn ends(self, at: Timestamp) -> BTreeMap<&'a str, Timestamp> {
-        let mut ends = BTreeMap::new();
-        for grant in self.accepted("decryptgrants").filter(|g| g.entry.sent <= at) {
-            let uid = grant.object.pointer("/metadata/uid").and_then(Value::as_str);
-            if let (Some(uid), Some(end)) = (uid, grant.instant("/status/expiresAt")) {
-                ends.entry(uid).or_insert(end);
-            }
-        }
-        ends
+    /// KMS grants that were made until a moment: id and name.
+    pub fn made_grants(self, at: Timestamp) -> BTreeMap<&'a str, &'a str> {
+        let made = self.of("CreateGrant").filter(|(e, _)| e.sent <= at);
+        made.map(|(e, p)| (id(&e.answer), p["Name"].as_str().unwrap_or_default())).collect()
     }
+
+    /// What the API server had accepted of DecryptGrants at a moment, by uid. Counted from the request: a watch may bring the object before
+    /// its writer has the answer.
+    pub fn grants(self, at: Timestamp) -> BTreeMap<&'a str, Known<'a>> {
+        let mut grants: BTreeMap<&str, Known<'_>> = BTreeMap::new();
+        for grant in self.accepted("decryptgrants").filter(|g| g.entry.sent <= at) {
+            let Some(uid) = grant.text("/metadata/uid") else { continue };
+            let known = grants.entry(uid).or_default();
+            known.end = known.end.or(grant.instant("/status/expiresAt"));
+            known.name = known.name.or(grant.text("/status/kmsGrant/name"));
+            let proof = grant.text("/status/removal/verifiedAt").map(|_| grant.entry.asked);
+            known.proved = known.proved.or(proof);
+        }
+        grants
+    }
+
+    /// Ends of DecryptGrants that the API server had accepted at a moment, by uid.
+    pub fn ends(self, at: Timestamp) -> BTreeMap<&'a str, Timestamp> {
+        self.grants(at).into_iter().filter_map(|(uid, g)| Some((uid, g.end?))).collect()
+    }
+
+    /// The end of the DecryptGrant that gave its KMS grant this name.
+    pub fn end_of(self, name: &str, at: Timestamp) -> Option<Timestamp> {
+        self.grants(at).into_values().find(|g| g.name == Some(name))?.end
+    }
+}
+
+fn id(value: &Value) -> &str {
+    value["GrantId"].as_str().unwrap_or("?")
 }
 
 /// Statements of a policy document.

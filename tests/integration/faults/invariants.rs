@@ -35,6 +35,9 @@ const EXPECTED: [&str; 19] = [
     "RevokeGrant",
 ];
 
+/// Those that only a lockdown and its lifting make.
+const OF_A_LOCKDOWN: [&str; 2] = ["DisableKey", "EnableKey"];
+
 /// What a run is judged by.
 #[derive(Clone, Debug)]
 pub struct Law<'a> {
@@ -42,6 +45,8 @@ pub struct Law<'a> {
     pub reader: String,
     /// Its ARN.
     pub reader_arn: String,
+    /// It may also write, by a duty.
+    pub duty: bool,
     /// ARN of the bucket.
     pub bucket_arn: String,
     /// The prefix that the grant covers.
@@ -121,6 +126,7 @@ impl Law<'_> {
         for entry in history.entries() {
             if let super::journal::Write::Aws { operation, .. } = &entry.write
                 && !EXPECTED.contains(&operation.as_str())
+                && !(OF_A_LOCKDOWN.contains(&operation.as_str()) && self.locks_down(operation))
             {
                 found.push(format!("S5/S6: {operation} was asked for"));
             }
@@ -131,14 +137,20 @@ impl Law<'_> {
         }
     }
 
+    /// True if a run without faults makes the operation too, or if this is one.
+    fn locks_down(&self, operation: &str) -> bool {
+        self.usual.is_none_or(|usual| usual.counts.contains_key(operation))
+    }
+
     /// S1, S3: whoever may read, may so by a grant, for what it names, until its end.
     fn role_documents(&self, history: History<'_>, found: &mut Vec<String>) {
         for (entry, parameters) in history.of("PutRolePolicy") {
             let role = parameters["RoleName"].as_str().unwrap_or_default();
             let document = &parameters["PolicyDocument"];
-            let last = history.ends(entry.asked).into_values().max();
+            let ends: Vec<Timestamp> = history.ends(entry.asked).into_values().collect();
+            let last = ends.iter().max().copied();
             for statement in with_effect(document, "Allow") {
-                if let Some(problem) = self.allow(role, statement, last) {
+                if let Some(problem) = self.allow(role, statement, &ends) {
                     found.push(format!("S1/S3: {problem} in the policy of {role}: {statement}"));
                     continue;
                 }
@@ -153,12 +165,12 @@ impl Law<'_> {
         }
     }
 
-    fn allow(&self, role: &str, statement: &Value, last: Option<Timestamp>) -> Option<String> {
+    fn allow(&self, role: &str, statement: &Value, ends: &[Timestamp]) -> Option<String> {
         let actions = texts(statement, "Action");
         if !statement["NotAction"].is_null() || actions.is_empty() {
             return Some("an Allow without actions".into());
         }
-        if role != self.reader {
+        if role != self.reader || self.duty && !actions.iter().any(|a| reads(a) || *a == "s3:ListBucket") {
             return actions.iter().any(|a| reads(a)).then(|| "a role without a grant may read".into());
         }
         if actions.iter().any(|a| !["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"].contains(a)) {
@@ -168,20 +180,20 @@ impl Law<'_> {
         if actions.iter().any(|a| reads(a)) && texts(statement, "Resource") != [objects.as_str()] {
             return Some("other objects than those asked for".into());
         }
-        match (date(statement, "DateLessThan"), last) {
-            (None, _) => Some("an Allow without an end".into()),
-            (Some(_), None) => Some("an Allow before any expiresAt was in status".into()),
-            (Some(end), Some(last)) if end > last => Some(format!("an Allow beyond expiresAt ({last})")),
-            _ => None,
+        match date(statement, "DateLessThan") {
+            None => Some("an Allow without an end".into()),
+            Some(_) if ends.is_empty() => Some("an Allow before any expiresAt was in status".into()),
+            Some(end) if !ends.contains(&end) => {
+                Some(format!("an Allow until {end}, which is no expiresAt of {ends:?}"))
+            }
+            Some(_) => None,
         }
     }
 
     /// S2, S3: a KMS grant is issued within its window, on top of a dated document, for reading, once.
     fn issuing(&self, history: History<'_>, found: &mut Vec<String>) {
-        let mut names = BTreeSet::new();
         for (entry, parameters) in history.of("CreateGrant") {
             let at = entry.asked;
-            let ends = history.ends(at);
             if parameters["Operations"] != serde_json::json!(["Decrypt", "DescribeKey"]) {
                 found.push(format!("S3: a KMS grant for {}", parameters["Operations"]));
             }
@@ -193,9 +205,13 @@ impl Law<'_> {
                     found.push(format!("S3: a KMS grant with {unwanted}"));
                 }
             }
-            names.insert(parameters["Name"].as_str().unwrap_or_default());
+            let name = parameters["Name"].as_str().unwrap_or_default();
+            let owner = history.grants(at).into_values().find(|g| g.name == Some(name));
+            if owner.is_none() {
+                found.push(format!("S3: a KMS grant by the name {name:?}, which no status had"));
+            }
             let documents = history.documents(&self.reader, at);
-            match ends.into_values().max() {
+            match owner.and_then(|g| g.end) {
                 Some(end) if at >= end => found.push(format!("S2: a KMS grant is issued at {at}, after its end {end}")),
                 Some(end) if !documents.iter().flatten().any(|d| carries(d, end)) => {
                     found.push(format!("S1: a KMS grant is issued while the role's policy is {documents:?}"));
@@ -203,9 +219,6 @@ impl Law<'_> {
                 Some(_) => {}
                 None => found.push("S2: a KMS grant is issued before expiresAt was in status".into()),
             }
-        }
-        if names.len() > 1 || names.contains("") {
-            found.push(format!("S3: KMS grants of one DecryptGrant have the names {names:?}"));
         }
     }
 
@@ -234,16 +247,21 @@ impl Law<'_> {
     fn removal(&self, history: History<'_>, found: &mut Vec<String>) {
         for grant in history.accepted("decryptgrants").filter(|g| g.text("/status/removal/verifiedAt").is_some()) {
             let at = grant.entry.asked;
-            let live = history.live_grants(at);
+            let mut live = history.live_grants(at);
+            live.retain(|_, name| grant.text("/status/kmsGrant/name") == Some(name));
             let documents = history.documents(&self.reader, at);
-            let allows = documents.iter().all(|d| d.is_some_and(|d| with_effect(d, "Allow").next().is_some()));
+            let end = grant.instant("/status/expiresAt");
+            let gives = |s: &Value| date(s, "DateLessThan").is_some_and(|d| Some(d) == end);
+            let allows = documents.iter().all(|d| d.is_some_and(|d| with_effect(d, "Allow").any(gives)));
             if !live.is_empty() || allows {
                 found
                     .push(format!("S10: removal recorded while KMS grants {live:?} live, Allow in the role: {allows}"));
             }
         }
-        for (entry, _) in history.of("RevokeGrant") {
-            let still = history.ends(entry.asked).into_values().max().filter(|end| entry.asked < *end);
+        for (entry, parameters) in history.of("RevokeGrant") {
+            let id = parameters["GrantId"].as_str().unwrap_or_default();
+            let name = history.made_grants(entry.asked).get(id).copied().unwrap_or_default();
+            let still = history.end_of(name, entry.asked).filter(|end| entry.asked < *end);
             let documents = history.documents(&self.reader, entry.asked);
             if still.is_some_and(|end| documents.iter().all(|d| d.is_some_and(|d| carries(d, end)))) {
                 found.push("a KMS grant is revoked while the role's policy still lets its holder read".into());
@@ -264,7 +282,7 @@ impl Law<'_> {
         let held = |kind, finalizer| history.accepted(kind).find(|o| o.holds(finalizer)).map(|o| o.entry.done);
         let bucket = held("securebuckets", BUCKET_FINALIZER);
         let grant = held("decryptgrants", GRANT_FINALIZER);
-        let let_go = released(history, "securebuckets");
+        let let_go = released(history, "securebuckets").map(|(_, at)| at).min();
         for (entry, operation, parameters) in history.aws() {
             let of_grant = ["CreateGrant", "RevokeGrant"].contains(&operation);
             let of_role = !parameters["RoleName"].is_null();
@@ -278,14 +296,20 @@ impl Law<'_> {
                 found.push(format!("S10: {operation} after the SecureBucket let go"));
             }
         }
-        for kind in ["decryptgrants", "securebuckets"] {
-            let Some(at) = released(history, kind) else { continue };
-            let live = history.live_grants(at);
-            let activated = history.accepted("decryptgrants").any(|g| g.text("/status/expiresAt").is_some());
-            let proved = history.accepted("decryptgrants").any(|g| g.text("/status/removal/verifiedAt").is_some());
-            if !live.is_empty() || activated && !proved {
+        let grants = released(history, "decryptgrants").map(|(uid, at)| (Some(uid), at));
+        let buckets = released(history, "securebuckets").map(|(_, at)| (None, at));
+        for (uid, at) in grants.chain(buckets) {
+            // Of the one that is released, or of all.
+            let of = |known: &&str| uid.is_none_or(|uid| uid == *known);
+            let grants: Vec<_> =
+                history.grants(at).into_iter().filter(|(known, _)| of(known)).map(|(_, g)| g).collect();
+            let mut live = history.live_grants(at);
+            live.retain(|_, name| uid.is_none() || grants.iter().any(|g| g.name == Some(name)));
+            let proved = grants.iter().all(|g| g.end.is_none() || g.proved.is_some());
+            if !live.is_empty() || !proved {
+                let what = uid.map_or("a SecureBucket".to_owned(), |uid| format!("DecryptGrant {uid}"));
                 found
-                    .push(format!("S10: the finalizer of {kind} goes while KMS grants {live:?} live, proof: {proved}"));
+                    .push(format!("S10: the finalizer of {what} goes while KMS grants {live:?} live, proof: {proved}"));
             }
         }
     }
@@ -322,15 +346,16 @@ impl Law<'_> {
     }
 }
 
-/// When a finalizer was asked to go, if that took effect.
-fn released(history: History<'_>, kind: &'static str) -> Option<Timestamp> {
-    let removes = |e: &&Entry| match &e.write {
+/// When finalizers were asked to go, where that took effect, and the uids of their objects.
+fn released<'a>(history: History<'a>, kind: &'static str) -> impl Iterator<Item = (&'a str, Timestamp)> {
+    let removes = move |e: &&Entry| match &e.write {
         super::journal::Write::Kube { method, resource, body, .. } => {
             e.took_effect() && method == "PATCH" && resource == kind && body.to_string().contains(r#""op":"remove""#)
         }
         super::journal::Write::Aws { .. } => false,
     };
-    history.entries().iter().find(removes).map(|e| e.asked)
+    let uid = |e: &'a Entry| e.answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    history.entries().iter().filter(removes).map(move |e| (uid(e), e.asked))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Mask {
             text = text.replace(known, placeholder);
         }
         // Sids that end with a date or a hash.
-        for sid in ["Read<identity>t", "List<identity>t", "UntilLastWrite", "Written"] {
+        for sid in ["Read<identity>t", "List<identity>t", "UntilLastWrite", "Written", "LockdownAll", "LockdownNames"] {
             if let Some(start) = text.strip_prefix(sid)
                 && start.bytes().all(|b| b.is_ascii_hexdigit())
             {

@@ -158,6 +158,10 @@ struct State {
     begun: BTreeSet<String>,
     /// Operators that died: their requests go nowhere.
     dead: u32,
+    /// The youngest operator that asked for something.
+    youngest: u32,
+    /// What is asked now is neither counted nor hit.
+    held: bool,
 }
 
 impl Faults {
@@ -173,12 +177,29 @@ impl Faults {
         faults
     }
 
+    /// Lets everything pass uncounted, until [`Faults::count_from_here`].
+    pub fn hold(&self) {
+        self.lock().held = true;
+    }
+
+    /// From here on requests are counted, from 1, and one of them is hit.
+    pub fn count_from_here(&self) {
+        self.lock().held = false;
+    }
+
+    /// Nothing more gets out of the operator that lives now.
+    pub fn bury(&self) {
+        let mut state = self.lock();
+        state.dead = state.youngest;
+    }
+
     /// Judges a request of operator number `life` (from 1).
     pub fn admit(&self, life: u32, request: &Seen<'_>) -> Verdict {
         let mut state = self.lock();
         if life <= state.dead {
             return Verdict::Dead;
         }
+        state.youngest = state.youngest.max(life);
         if let Some(call) = request.call {
             if state.poisoned.as_deref() == Some(call) {
                 return state.target.as_ref().map_or(Verdict::Pass, |(_, kind)| Verdict::HitAgain(*kind));
@@ -187,6 +208,9 @@ impl Faults {
             if !state.begun.insert(call.to_owned()) {
                 return Verdict::Pass;
             }
+        }
+        if state.held {
+            return Verdict::Pass;
         }
         let nth = state.counts.entry(request.label.to_owned()).or_default();
         *nth += 1;
@@ -272,6 +296,19 @@ mod tests {
         assert_eq!(faults.admit(1, &write("b")), Verdict::Dead);
         assert_eq!(faults.admit(2, &write("a")), Verdict::Pass);
         assert_eq!(faults.admit(2, &write("b")), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_comes_before_the_start_is_neither_counted_nor_hit() {
+        let faults = Faults::at("a#1", Kind::ErrorNotApplied);
+        faults.hold();
+        assert_eq!(faults.admit(1, &write("a")), Verdict::Pass);
+        faults.count_from_here();
+        assert_eq!(faults.admit(1, &write("a")), Verdict::Hit(Kind::ErrorNotApplied));
+        assert_eq!(faults.trace().len(), 1);
+        faults.bury();
+        assert_eq!(faults.admit(1, &write("a")), Verdict::Dead);
+        assert_eq!(faults.admit(2, &write("a")), Verdict::Pass);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ pub struct Report {
     never_hit: Vec<String>,
     never_read: Vec<String>,
     probes: usize,
-    longest: Duration,
+    longest: (Duration, String),
 }
 
 impl Report {
@@ -33,7 +33,7 @@ impl Report {
             never_hit: Vec::new(),
             never_read: Vec::new(),
             probes: 0,
-            longest: Duration::ZERO,
+            longest: (Duration::ZERO, String::new()),
         }
     }
 
@@ -42,7 +42,7 @@ impl Report {
         let name = format!("FAULT='{}:{point}:{kind}'", self.scenario);
         *self.runs.entry(kind).or_default() += 1;
         self.probes += outcome.probes;
-        self.longest = self.longest.max(took);
+        self.longest = std::mem::take(&mut self.longest).max((took, name.clone()));
         let mut problems = outcome.problems;
         if outcome.fired.is_none() {
             if self.firm.contains(&point) {
@@ -81,14 +81,15 @@ impl Report {
         };
         println!(
             "faults: scenario {}: N={requests} requests, {all} runs ({} kinds: {}), {converged}; {} attempts to read, {} runs \
-             without time to read, {} whose request did not come about; longest {longest:.0?}, all {took:.0?}",
+             without time to read, {} whose request did not come about; longest {longest:.0?} ({name}), all {took:.0?}",
             self.scenario,
             kinds.len(),
             kinds.join(", "),
             self.probes,
             self.never_read.len(),
             self.never_hit.len(),
-            longest = self.longest,
+            longest = self.longest.0,
+            name = self.longest.1,
         );
         assert!(self.failures.is_empty(), "{}", self.failures.join("\n\n"));
         // A few runs alone, chosen by hand, say nothing about shares.

@@ -37,6 +37,8 @@ pub const PREFIX: &str = "in/";
 /// The object.
 pub const OBJECT: &str = "in/x";
 
+/// How long a grant lasts that is to end by itself: long enough for a fault and its retries inside of it, on a machine that is not busy.
+pub const SHORT: Duration = Duration::from_secs(6);
 /// Time between two looks at a world that should be as in the run without faults.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Time for which nothing may change before a world counts as at rest.
@@ -79,6 +81,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing was hit, or the workload had no time to read.
+    pub fn says_nothing(&self) -> bool {
+        let no_time = !self.read && !self.window_lost;
+        (self.fired.is_none() || self.too_late || no_time) && self.problems.is_empty()
+    }
+
     /// Of a run that did not come to its end.
     pub fn failed(why: String) -> Self {
         Self {
@@ -108,6 +116,8 @@ pub struct Run<'a> {
     pub bucket_arn: std::sync::OnceLock<String>,
     /// Its journal.
     pub journal: Journal,
+    /// How long the grant lasts that is to end by itself.
+    pub window: Duration,
     faults: Faults,
     kind: Option<Kind>,
     mask: Mask,
@@ -118,6 +128,8 @@ pub struct Run<'a> {
     window_lost: AtomicBool,
     /// The grant ended before its KMS grant could be made.
     too_late: AtomicBool,
+    /// Whoever asked to read may also write, by a duty.
+    pub duty: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -143,6 +155,7 @@ impl<'a> Run<'a> {
             prober: tokio::sync::OnceCell::new(),
             bucket_arn: std::sync::OnceLock::new(),
             journal: Journal::default(),
+            window: SHORT,
             faults,
             kind: fault.map(|f| f.1),
             mask,
@@ -151,11 +164,15 @@ impl<'a> Run<'a> {
             problems: Mutex::default(),
             window_lost: AtomicBool::new(false),
             too_late: AtomicBool::new(false),
+            duty: AtomicBool::new(false),
         }
     }
 
     /// Runs the scenario, and says what was wrong.
     pub async fn carry_out(&self, scenario: Scenario) {
+        if !scenario.is_hit_from_the_start() {
+            self.faults.hold();
+        }
         tokio::select! {
             () = scenario.play(self) => {}
             why = self.keep_running(scenario) => self.problem(why),
@@ -167,6 +184,31 @@ impl<'a> Run<'a> {
         let says_nothing = self.reference.is_some() && !self.window_lost.load(Ordering::Relaxed);
         self.too_late.store(says_nothing, Ordering::Relaxed);
         says_nothing
+    }
+
+    /// From here on requests are counted and hit.
+    pub fn count_from_here(&self) {
+        self.faults.count_from_here();
+    }
+
+    /// Has the operator die between two requests, and something happen before the next one looks at everything.
+    pub async fn while_nobody_looks(&self, happens: impl Future<Output = ()>) {
+        self.faults.bury();
+        while self.journal.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        happens.await;
+        self.faults.kill();
+    }
+
+    /// Notes it as a problem if the workload was refused at any time since.
+    pub fn read_on_since(&self, since: Timestamp) {
+        let probes = self.prober.get().map(Prober::probes).unwrap_or_default();
+        let refused = probes.iter().filter(|p| p.sent >= since && !p.allowed).map(|p| p.sent);
+        let refused: Vec<Timestamp> = refused.collect();
+        if !refused.is_empty() {
+            self.problem(format!("L: refused at {refused:?} although a grant lasted"));
+        }
     }
 
     /// Notes that something is wrong.
@@ -297,6 +339,7 @@ impl<'a> Run<'a> {
         let law = Law {
             reader: self.world.role_name(READER),
             reader_arn: self.world.role_arn(READER),
+            duty: self.duty.into_inner(),
             bucket_arn: self.bucket_arn.get().cloned().unwrap_or_default(),
             prefix: PREFIX,
             mask: &self.mask,
@@ -326,10 +369,9 @@ fn opened(history: History<'_>) -> Option<Timestamp> {
     history.of("CreateGrant").map(|(e, _)| e.sent).min()
 }
 
-/// When it must be over: by date, or when the proof of removal was written.
+/// When it must be over: for the last of the grants by date, or when the proof of its removal was written.
 fn closed(history: History<'_>) -> Option<Timestamp> {
-    let by_date = history.ends(Timestamp::MAX).into_values().max();
-    let proofs = history.accepted("decryptgrants").filter(|g| g.text("/status/removal/verifiedAt").is_some());
-    let by_proof = proofs.map(|g| g.entry.asked).min();
-    by_date.into_iter().chain(by_proof).min()
+    let grants = history.grants(Timestamp::MAX);
+    let over = grants.values().map(|g| g.proved.into_iter().chain(g.end).min().unwrap_or(Timestamp::MAX));
+    over.max()
 }

@@ -2,18 +2,21 @@
 
 use std::fmt;
 
-use kube::api::DeleteParams;
-use securebucket::api::condition::{is_true, types};
-use securebucket::api::{DecryptGrant, SecureBucket};
-use serde_json::json;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use securebucket::api::condition::{is_true, reason, types};
+use securebucket::api::{DecryptGrant, LIFT_LOCKDOWN, SecureBucket};
+use serde_json::{Value, json};
 
-use super::plan::Point;
+use super::cause::Cause;
+use super::journal::now;
 use super::prober::Prober;
 use super::run::{BUCKET, GRANT, OBJECT, PREFIX, READER, Run, WRITER};
 use crate::support::wait::{conditions, grant_conditions, up_to_date};
 
-/// How long the grant of [`Scenario::Expiry`] lasts: long enough for a fault and its retries inside of it, as a rule.
-const SHORT: &str = "6s";
+/// How long grants last, if nothing ends them.
+const LONG: &str = "1h";
+/// The second grant of [`Scenario::Overlap`].
+const ALSO: &str = "also";
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,14 +25,23 @@ pub enum Scenario {
     HandBack,
     /// A bucket is made, read by a grant, and the grant ends by itself. The bucket stays.
     Expiry,
+    /// A bucket that a grant reads is locked down, and the lockdown lifted. The bucket stays.
+    Lockdown,
+    /// A second grant of the same ServiceAccount begins during the first, which is handed back before it.
+    Overlap,
+    /// A grant ends before its time, by something that happens to others than itself.
+    Early(Cause),
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HandBack => "A",
-            Self::Expiry => "B",
-        })
+        match self {
+            Self::HandBack => f.write_str("A"),
+            Self::Expiry => f.write_str("B"),
+            Self::Lockdown => f.write_str("C"),
+            Self::Overlap => f.write_str("D"),
+            Self::Early(cause) => write!(f, "E-{cause}"),
+        }
     }
 }
 
@@ -39,21 +51,48 @@ impl Scenario {
         self == Self::Expiry
     }
 
-    /// The request from which on it differs from scenarios before it in the list: what comes before need not be broken twice.
-    pub fn begins_with(self, point: &Point) -> bool {
-        match self {
-            Self::HandBack => true,
-            Self::Expiry => point.label.contains("decryptgrants/"),
-        }
+    /// One of the two whole lives, from the request of a bucket on; the others are about how such a life goes on.
+    pub fn is_main(self) -> bool {
+        matches!(self, Self::HandBack | Self::Expiry)
+    }
+
+    /// Every request is hit, not only those from where it differs from the others: what comes before need not be broken twice.
+    pub fn is_hit_from_the_start(self) -> bool {
+        self == Self::HandBack
     }
 
     /// Plays it; comes back when it is over and both worlds are at rest.
     pub async fn play(self, run: &Run<'_>) {
+        let stage = Stage::set(run).await;
+        match self {
+            Self::HandBack => stage.hand_back_and_release().await,
+            Self::Expiry => stage.expiry().await,
+            Self::Lockdown => stage.lockdown_and_lifting().await,
+            Self::Overlap => stage.overlap().await,
+            Self::Early(cause) => stage.early_end(cause).await,
+        }
+    }
+}
+
+/// The SecureBucket of all scenarios.
+pub fn spec() -> Value {
+    let access = json!([{
+        "name": "writing", "duty": "Producer", "serviceAccountRef": {"name": WRITER}, "prefixes": [PREFIX],
+    }]);
+    json!({"access": access, "grants": {"approvals": 0}})
+}
+
+/// A bucket that is Ready, with an object in it, and somebody who tries to read that.
+struct Stage<'a, 'r> {
+    run: &'a Run<'r>,
+    prober: &'a Prober,
+    bucket: String,
+}
+
+impl<'a, 'r> Stage<'a, 'r> {
+    async fn set(run: &'a Run<'r>) -> Self {
         let world = &run.world;
-        let access = json!([{
-            "name": "writing", "duty": "Producer", "serviceAccountRef": {"name": WRITER}, "prefixes": [PREFIX],
-        }]);
-        world.apply_bucket(BUCKET, json!({"access": access, "grants": {"approvals": 0}})).await;
+        world.apply_bucket(BUCKET, spec()).await;
         let ready = |b: &SecureBucket| up_to_date(b) && is_true(conditions(b), types::READY);
         let status = run.when(world.buckets(), BUCKET, "Ready", ready).await.status.unwrap();
         let bucket = status.bucket_name.unwrap();
@@ -62,30 +101,97 @@ impl Scenario {
         world.workload(WRITER).await.put(&bucket, OBJECT, "content").await.allowed();
         let prober = run.prober.get_or_init(|| Prober::start(world, READER, &bucket, OBJECT)).await;
         prober.until(false).await;
-        match self {
-            Self::HandBack => {
-                world.ask(GRANT, BUCKET, READER, PREFIX, "1h").await;
-                let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
-                run.when(world.grants(), GRANT, "Active", active).await;
-                prober.until(true).await;
-                run.settles("granted", 2).await;
-                world.grants().delete(GRANT, &DeleteParams::default()).await.unwrap();
-                run.gone(world.grants(), GRANT).await;
-                prober.until(false).await;
-                world.buckets().delete(BUCKET, &DeleteParams::default()).await.unwrap();
-                run.gone(world.buckets(), BUCKET).await;
-                run.settles("released", 0).await;
-            }
-            Self::Expiry => {
-                world.ask(GRANT, BUCKET, READER, PREFIX, SHORT).await;
-                let removed = |g: &DecryptGrant| g.status.as_ref().is_some_and(|s| s.removal.is_some());
-                let over = run.when(world.grants(), GRANT, "removal proved", removed).await.status.unwrap();
-                if over.kms_grant.is_none_or(|k| k.id.is_none()) && run.came_too_late() {
-                    return;
-                }
-                prober.until(false).await;
-                run.settles("expired", 1).await;
-            }
-        }
+        Self { run, prober, bucket }
     }
+
+    async fn read_by(&self, grant: &str) {
+        self.run.world.ask(grant, BUCKET, READER, PREFIX, LONG).await;
+        let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
+        self.run.when(self.run.world.grants(), grant, "Active", active).await;
+        self.prober.until(true).await;
+    }
+
+    async fn removed(&self) -> DecryptGrant {
+        let removed = |g: &DecryptGrant| g.status.as_ref().is_some_and(|s| s.removal.is_some());
+        self.run.when(self.run.world.grants(), GRANT, "removal proved", removed).await
+    }
+
+    async fn handed_back(&self, grant: &str) {
+        let grants = self.run.world.grants();
+        grants.delete(grant, &DeleteParams::default()).await.unwrap();
+        self.run.gone(grants, grant).await;
+    }
+
+    async fn hand_back_and_release(self) {
+        self.read_by(GRANT).await;
+        self.run.settles("granted", 2).await;
+        self.handed_back(GRANT).await;
+        self.prober.until(false).await;
+        let buckets = self.run.world.buckets();
+        buckets.delete(BUCKET, &DeleteParams::default()).await.unwrap();
+        self.run.gone(buckets, BUCKET).await;
+        self.run.settles("released", 0).await;
+    }
+
+    async fn expiry(self) {
+        self.run.count_from_here();
+        self.run.world.ask(GRANT, BUCKET, READER, PREFIX, &format!("{}s", self.run.window.as_secs())).await;
+        let over = self.removed().await.status.unwrap();
+        if over.kms_grant.is_none_or(|k| k.id.is_none()) && self.run.came_too_late() {
+            return;
+        }
+        self.prober.until(false).await;
+        self.run.settles("expired", 1).await;
+    }
+
+    async fn lockdown_and_lifting(self) {
+        self.read_by(GRANT).await;
+        let world = &self.run.world;
+        self.run.count_from_here();
+        let mut locked = spec();
+        locked["lockdown"] = json!({"reason": "leaked laptop", "level": "All"});
+        world.apply_bucket(BUCKET, locked).await;
+        self.removed().await;
+        self.prober.until(false).await;
+        self.run.when(world.buckets(), BUCKET, "locked down", |b| is_ready(b, "LockedDown")).await;
+        world.workload(WRITER).await.put(&self.bucket, OBJECT, "content").await.denied();
+        self.run.settles("locked", 1).await;
+        let latched = world.apply_bucket(BUCKET, spec()).await.status.unwrap().lockdown.unwrap();
+        let lift = json!({"metadata": {"annotations": {LIFT_LOCKDOWN: latched.id}}});
+        world.buckets().patch(BUCKET, &PatchParams::default(), &Patch::Merge(lift)).await.unwrap();
+        let lifted =
+            |b: &SecureBucket| is_ready(b, "Reconciled") && b.status.as_ref().is_some_and(|s| s.lockdown.is_none());
+        self.run.when(world.buckets(), BUCKET, "lifted", lifted).await;
+        world.workload(WRITER).await.put(&self.bucket, OBJECT, "content").await.allowed();
+        self.prober.until(false).await;
+        self.run.settles("lifted", 1).await;
+    }
+
+    async fn overlap(self) {
+        self.read_by(GRANT).await;
+        let since = now();
+        self.run.count_from_here();
+        self.read_by(ALSO).await;
+        self.handed_back(GRANT).await;
+        self.run.settles("one of two", 2).await;
+        self.prober.until(true).await;
+        self.run.read_on_since(since);
+        self.handed_back(ALSO).await;
+        self.prober.until(false).await;
+        self.run.settles("none", 1).await;
+    }
+
+    async fn early_end(self, cause: Cause) {
+        self.read_by(GRANT).await;
+        self.run.count_from_here();
+        cause.happens(self.run).await;
+        self.removed().await;
+        self.prober.until(false).await;
+        self.run.settles("over", cause.roles_left()).await;
+    }
+}
+
+fn is_ready(bucket: &SecureBucket, word: &str) -> bool {
+    let all = conditions(bucket);
+    up_to_date(bucket) && is_true(all, types::READY) && reason(all, types::READY) == word
 }

@@ -62,6 +62,11 @@ where
             named["name"] = json!("<name>");
             named["id"] = json!(named["id"].is_string());
         }
+        for id in ["/status/lockdown/id", "/status/lastLockdown/id"] {
+            if let Some(id) = value.pointer_mut(id) {
+                *id = json!("<id>");
+            }
+        }
         all.insert(object.name_any(), value);
     }
     Value::Object(all)
