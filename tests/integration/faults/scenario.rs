@@ -15,6 +15,8 @@ use crate::support::wait::{conditions, grant_conditions, up_to_date};
 
 /// How long grants last, if nothing ends them.
 const LONG: &str = "1h";
+/// How long the second of two lasts: begun in one second, they would share their end, and with it a statement.
+const LONGER: &str = "2h";
 /// The second grant of [`Scenario::Overlap`].
 const ALSO: &str = "also";
 
@@ -104,8 +106,8 @@ impl<'a, 'r> Stage<'a, 'r> {
         Self { run, prober, bucket }
     }
 
-    async fn read_by(&self, grant: &str) {
-        self.run.world.ask(grant, BUCKET, READER, PREFIX, LONG).await;
+    async fn read_by(&self, grant: &str, duration: &str) {
+        self.run.world.ask(grant, BUCKET, READER, PREFIX, duration).await;
         let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
         self.run.when(self.run.world.grants(), grant, "Active", active).await;
         self.prober.until(true).await;
@@ -123,7 +125,7 @@ impl<'a, 'r> Stage<'a, 'r> {
     }
 
     async fn hand_back_and_release(self) {
-        self.read_by(GRANT).await;
+        self.read_by(GRANT, LONG).await;
         self.run.settles("granted", 2).await;
         self.handed_back(GRANT).await;
         self.prober.until(false).await;
@@ -145,7 +147,7 @@ impl<'a, 'r> Stage<'a, 'r> {
     }
 
     async fn lockdown_and_lifting(self) {
-        self.read_by(GRANT).await;
+        self.read_by(GRANT, LONG).await;
         let world = &self.run.world;
         self.run.count_from_here();
         let mut locked = spec();
@@ -168,10 +170,10 @@ impl<'a, 'r> Stage<'a, 'r> {
     }
 
     async fn overlap(self) {
-        self.read_by(GRANT).await;
+        self.read_by(GRANT, LONG).await;
         let since = now();
         self.run.count_from_here();
-        self.read_by(ALSO).await;
+        self.read_by(ALSO, LONGER).await;
         self.handed_back(GRANT).await;
         self.run.settles("one of two", 2).await;
         self.prober.until(true).await;
@@ -182,7 +184,7 @@ impl<'a, 'r> Stage<'a, 'r> {
     }
 
     async fn early_end(self, cause: Cause) {
-        self.read_by(GRANT).await;
+        self.read_by(GRANT, LONG).await;
         self.run.count_from_here();
         cause.happens(self.run).await;
         self.removed().await;
