@@ -167,6 +167,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     figures: list[Figure] = []
     listed: dict[str, Calls] = {}
+    failed = False
 
     def say(what: str) -> None:
         print(f"bench: {time.monotonic() - begun:5.0f} s  {what}", file=sys.stderr)
@@ -193,14 +194,15 @@ def main(arguments: list[str]) -> int:
             more, calls = herd(world, 12 + parsed.sets, parsed.herd)
             figures, listed = figures + more, listed | calls
     except (StackError, subprocess.CalledProcessError) as error:
+        # What was measured until then is told all the same.
         print(f"e2e/bench: {error}", file=sys.stderr)
-        return 1
-    say("done")
+        failed = True
+    say("stopped" if failed else "done")
     for title, calls in listed.items():
         print(f"\nAWS calls {title}:\n  " + ", ".join(f"{name} {count:g}" for name, count in sorted(calls.items())))
     print(f"\n{'':58}{'here':>10}{'goal':>10}{'ACK':>10}")
     for figure in figures:
         print(figure.line())
     missed = [f.text.strip() for f in figures if f.goal is not None and f.value is not None and f.value > f.goal]
-    print(f"\ngoals missed: {'; '.join(missed)}" if missed else "\nall goals met")
-    return 0
+    print(f"\ngoals missed: {'; '.join(missed)}" if missed else "\nall goals met" if not failed else "")
+    return 1 if failed else 0

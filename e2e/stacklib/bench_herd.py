@@ -22,7 +22,7 @@ def prepare(world: World, number: int, grants: int) -> float:
     world.make("serviceaccounts", [account(f"herd-{n}") for n in range(READERS)])
     started = time.monotonic()
     world.make("decryptgrants", [grant(f"herd-{n}", number, f"herd-{n % READERS}") for n in range(grants)])
-    with_deadline = 60 + grants / 5
+    with_deadline = 60 + grants
     until(lambda: len([n for n in world.having("decryptgrants", "Active", "True") if n.startswith("herd-")]) >= grants,
           f"{grants} grants to be Active", with_deadline)
     return time.monotonic() - started

@@ -17,7 +17,6 @@ use super::sources::{Objects, cached, holders, listed};
 use super::state::{Problem, RoleKey, RoleState};
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
-use crate::domain::policy::Document;
 use crate::domain::time::after;
 use crate::grant::deadline::{opened, removal_due};
 use crate::grant::terms::target;
@@ -154,7 +153,7 @@ async fn draw(
     let (released, wake) = evidence(ctx, key, objects, observed, now).await;
     let document = observed.value().and_then(|r| r.document.value());
     let mut mine = objects.inputs(key, ctx, now);
-    let lost = lost(ctx, objects, &mine, document).await;
+    let lost = lost(ctx, objects, &mine, observed).await;
     mine.grants.retain(|g| !lost.contains(&g.uid));
     let inputs = with_held(mine, document, &|identity| released.contains(identity), now);
     let built = build(&inputs);
@@ -169,15 +168,22 @@ async fn draw(
 }
 
 /// Grants whose KMS grant status knows and AWS does not, or may not. Their window is not put back into the document: status is of an earlier day,
-/// by an etcd restore, and through the KMS grant of another DecryptGrant the role could read by it. Their own pass ends them.
-async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, document: Option<&Document>) -> BTreeSet<String> {
+/// by an etcd restore, and through the KMS grant of another DecryptGrant the role could read by it. The same holds if the role that the KMS
+/// grant is for is gone: whoever deleted it meant to end what it could do, and no role is made anew for that. Their own pass ends them.
+async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, observed: &Seen<ObservedRole>) -> BTreeSet<String> {
     let mut lost = BTreeSet::new();
-    for input in returning(&mine.grants, document) {
+    let (role, gone) = (observed.value(), observed.is_absent());
+    for input in returning(&mine.grants, role.and_then(|r| r.document.value())) {
         let grant = objects.grants.iter().find(|g| g.metadata.uid.as_deref() == Some(&input.uid));
-        let Some(id) = grant.and_then(|g| g.status.as_ref()?.kms_grant.as_ref()?.id.clone()) else { continue };
+        let Some(named) = grant.and_then(|g| g.status.as_ref()?.kms_grant.as_ref()) else { continue };
+        if gone || role.is_some_and(|r| r.head.role_id != named.role_id) {
+            lost.insert(input.uid.clone());
+            continue;
+        }
+        let Some(id) = &named.id else { continue };
         let key_arn = &input.bucket.key_arn;
         let listed = ctx.listings.grants(&ctx.aws.kms(&ctx.install.place_of(key_arn)), key_arn).await;
-        if !listed.is_ok_and(|all| all.iter().any(|g| g.id == id)) {
+        if !listed.is_ok_and(|all| all.iter().any(|g| g.id == *id)) {
             lost.insert(input.uid.clone());
         }
     }

@@ -98,6 +98,7 @@ impl Cause {
             let role = run.world.role_name(READER);
             iam.delete_role_policy().role_name(&role).policy_name("securebucket").send().await.unwrap();
             iam.delete_role().role_name(&role).send().await.unwrap();
+            run.journal.note_outside("DeleteRole", json!({"RoleName": role}));
             return;
         }
         let key = kms.list_keys().send().await.unwrap().keys().first().unwrap().key_arn.clone().unwrap();
@@ -107,6 +108,7 @@ impl Cause {
         }
         let all = kms.list_grants().key_id(&key).send().await.unwrap();
         let id = all.grants().first().unwrap().grant_id.clone().unwrap();
-        kms.revoke_grant().key_id(key).grant_id(id).send().await.unwrap();
+        kms.revoke_grant().key_id(key).grant_id(&id).send().await.unwrap();
+        run.journal.note_outside("RevokeGrant", json!({"GrantId": id}));
     }
 }

@@ -70,6 +70,16 @@ impl<'a> History<'a> {
         })
     }
 
+    /// As [`History::aws`], with what others did.
+    fn by_anybody(self) -> impl Iterator<Item = (&'a Entry, &'a str, &'a Value)> {
+        self.entries.iter().filter_map(|e| match &e.write {
+            Write::Aws { operation, parameters } | Write::Outside { operation, parameters } if e.took_effect() => {
+                Some((e, operation.as_str(), parameters))
+            }
+            _ => None,
+        })
+    }
+
     /// AWS writes of one operation that took effect.
     pub fn of(self, operation: &'static str) -> impl Iterator<Item = (&'a Entry, &'a Value)> {
         self.aws().filter(move |(_, o, _)| *o == operation).map(|(e, _, p)| (e, p))
@@ -88,7 +98,7 @@ impl<'a> History<'a> {
     /// What the inline policy of a role may have been at a moment: as the last answered write left it, and as those under way leave it. AWS
     /// shows an effect before its writer has the answer.
     pub fn documents(self, role: &str, at: Timestamp) -> Vec<Option<&'a Value>> {
-        let mut writes: Vec<_> = self.aws().filter(|(e, _, p)| e.sent <= at && p["RoleName"] == role).collect();
+        let mut writes: Vec<_> = self.by_anybody().filter(|(e, _, p)| e.sent <= at && p["RoleName"] == role).collect();
         writes.sort_by_key(|(e, _, _)| e.done);
         let mut possible = vec![None];
         for (entry, operation, parameters) in writes {
@@ -108,7 +118,7 @@ impl<'a> History<'a> {
     /// KMS grants that were made and not revoked at a moment: id and name.
     pub fn live_grants(self, at: Timestamp) -> BTreeMap<&'a str, &'a str> {
         let mut live = self.made_grants(at);
-        for (_, parameters) in self.of("RevokeGrant").filter(|(e, _)| e.done <= at) {
+        for (_, _, parameters) in self.by_anybody().filter(|(e, o, _)| *o == "RevokeGrant" && e.done <= at) {
             live.remove(id(parameters));
         }
         live

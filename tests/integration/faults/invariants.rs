@@ -352,7 +352,7 @@ fn released<'a>(history: History<'a>, kind: &'static str) -> impl Iterator<Item 
         super::journal::Write::Kube { method, resource, body, .. } => {
             e.took_effect() && method == "PATCH" && resource == kind && body.to_string().contains(r#""op":"remove""#)
         }
-        super::journal::Write::Aws { .. } => false,
+        super::journal::Write::Aws { .. } | super::journal::Write::Outside { .. } => false,
     };
     let uid = |e: &'a Entry| e.answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
     history.entries().iter().filter(removes).map(move |e| (uid(e), e.asked))

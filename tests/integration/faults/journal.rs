@@ -38,6 +38,13 @@ pub enum Write {
         /// Parameters.
         parameters: Value,
     },
+    /// To AWS, by somebody else.
+    Outside {
+        /// AWS's name of the operation.
+        operation: String,
+        /// Parameters.
+        parameters: Value,
+    },
     /// To the API server.
     Kube {
         /// HTTP method.
@@ -76,6 +83,13 @@ impl Journal {
     /// Notes a write.
     pub fn note(&self, entry: Entry) {
         self.lock().entries.push(entry);
+    }
+
+    /// Notes what somebody else has just done in AWS.
+    pub fn note_outside(&self, operation: &str, parameters: Value) {
+        let (at, operation) = (now(), operation.to_owned());
+        let write = Write::Outside { operation, parameters };
+        self.note(Entry { asked: at, sent: at, done: at, status: 200, write, answer: Value::Null });
     }
 
     /// Number of requests on their way.
