@@ -93,9 +93,9 @@ def lint_and_test() -> list[Outcome]:
             extra = {"SECUREBUCKET_CALL_LOG_DIR": calls, "RUST_TEST_THREADS": TEST_THREADS}
             outcomes.append(run("cargo test", [*STACK, "run", "--", *CARGO_TEST, "--no-fail-fast", "--", "--skip", CAMPAIGN],
                                 count=cargo_counts, extra=extra))
-            # Alone, because its short grants do not wait for a busy machine.
+            # Alone, and two scenarios at a time, because their short grants do not wait for a busy machine.
             outcomes.append(run("faults", [*STACK, "run", "--", *CARGO_TEST, "--test", "integration", CAMPAIGN, "--", "--nocapture"],
-                                count=cargo_counts, extra={"FAULTS": os.environ.get("FAULTS") or "main", **extra}))
+                                count=cargo_counts, extra={"FAULTS": os.environ.get("FAULTS") or "sample", **extra, "RUST_TEST_THREADS": "2"}))
             outcomes.append(run("AWS calls", [sys.executable, str(E2E / "check_calls.py"), calls, str(BINARY)]))
     return outcomes
 
