@@ -15,6 +15,7 @@ use super::observed::ObservedRole;
 use super::plan::{Action, Need, Plan, need, plan, rests_until};
 use super::sources::{Objects, cached, holders, listed};
 use super::state::{Problem, RoleKey, RoleState};
+use super::tell;
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::time::after;
@@ -98,7 +99,7 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             fresh = true;
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
-        tell_foreign(ctx, key, &objects, &drawn.plan);
+        tell::foreign(ctx, key, &objects, &drawn.plan);
         let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
             ctx.roles.looked(key, begun);
@@ -112,9 +113,9 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
                 (next, _) => next,
             });
         }
-        drifted(ctx, key, &objects, &drawn.plan, Reason::DriftDetected);
+        tell::drifted(ctx, key, &objects, &drawn.plan, Reason::DriftDetected);
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
-        drifted(ctx, key, &objects, &drawn.plan, Reason::DriftRepaired);
+        tell::drifted(ctx, key, &objects, &drawn.plan, Reason::DriftRepaired);
         done = Some((observed, drawn.plan.actions));
     }
     Err(PassError::Conflict)
@@ -157,10 +158,9 @@ async fn draw(
     mine.grants.retain(|g| !lost.contains(&g.uid));
     let inputs = with_held(mine, document, &|identity| released.contains(identity), now);
     let built = build(&inputs);
-    // A role whose duties a lockdown holds back stays: made anew, it would be another principal to KMS.
-    let held_back = !observed.is_absent() && inputs.duties.iter().any(|d| d.lock.is_some());
+    let held_back = inputs.duties.iter().any(|d| d.lock.is_some());
     let retention = ctx.install.timing.role_retention;
-    let need = need(!built.statements.is_empty() || held_back, observed, retention, now);
+    let need = need(&built.statements, held_back, observed, retention, now);
     let plan = plan(desired, &built.statements, need, observed, obey && !objects.locked(key));
     let rests = observed.value().filter(|_| need == Need::Resting).map(|role| rests_until(&role.head, retention));
     let wake = wake.into_iter().chain(rests).min();
@@ -279,41 +279,6 @@ async fn one(iam: &Iam, desired: &DesiredRole, action: &Action) -> Result<(), Aw
         Action::DeleteForeign { name: policy } => iam.delete_role_policy(name, policy).await,
         Action::Detach { arn } => iam.detach_policy(name, arn).await,
         Action::Delete => iam.delete_role(name).await,
-    }
-}
-
-/// Says once for each find that somebody gave the role access: to those who give it duties, and whose data its open grants read.
-fn tell_foreign(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan) {
-    for find in ctx.foreign.found(&format!("role/{key}"), plan.foreign.clone()) {
-        ctx.metrics.foreign_access(find.kind);
-        tracing::warn!(role = %key, kind = find.kind.name(), id = find.id, what = find.words, "foreign access");
-        let own = holders(key, objects).cloned();
-        let read = objects.inputs(key, ctx, ctx.clock.aws_now()).grants;
-        let of_grants = ctx.caches.buckets.list().into_iter().filter(|b| {
-            let identity = b.status.as_ref().and_then(|s| s.identity.as_ref());
-            read.iter().any(|g| Some(&g.bucket.identity) == identity)
-        });
-        for bucket in own.chain(of_grants) {
-            let words = format!("role of {key}: {}", find.words);
-            ctx.event(bucket.as_ref(), Reason::ForeignAccess, find.kind.name(), words);
-        }
-    }
-}
-
-/// Counts differences that nobody declared, found or repaired, and tells the owners of the buckets that give the role a duty.
-fn drifted(ctx: &Context, key: &RoleKey, objects: &Objects, plan: &Plan, reason: Reason) {
-    let repaired = reason == Reason::DriftRepaired;
-    for difference in &plan.drift {
-        if repaired {
-            ctx.metrics.drift_repaired("role");
-        } else {
-            ctx.metrics.drift_detected("role");
-            tracing::warn!(role = %key, difference, "drift");
-        }
-        let verb = if repaired { "repaired: " } else { "" };
-        for bucket in holders(key, objects) {
-            ctx.event(bucket.as_ref(), reason, "role", format!("role of {}: {verb}{difference}", key.service_account));
-        }
     }
 }
 

@@ -13,3 +13,5 @@ pub mod plan;
 #[cfg(feature = "operator")]
 mod sources;
 pub mod state;
+#[cfg(feature = "operator")]
+mod tell;

@@ -109,7 +109,7 @@ impl Plan {
 /// Whether a role has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A duty, a grant or a held Deny speaks for it.
+    /// A duty or a grant speaks for it, or something that it holds.
     Needed,
     /// Nothing does, but it was used or made a short while ago: it keeps no policy, and stays.
     Resting,
@@ -117,9 +117,17 @@ pub enum Need {
     Unneeded,
 }
 
-/// Whether a role has to be at `now`. `wanted`: a statement, or a duty that a lockdown holds back, speaks for it.
-pub fn need(wanted: bool, observed: &Seen<ObservedRole>, retention: Duration, now: Timestamp) -> Need {
-    if wanted {
+/// Whether a role has to be at `now`, for these statements. One that is there stays for a Deny as well, and for a duty that a lockdown holds
+/// back: made anew, it would be another principal to KMS. One that is not there can do nothing that had to be denied.
+pub fn need(
+    statements: &[Statement],
+    held_back: bool,
+    observed: &Seen<ObservedRole>,
+    retention: Duration,
+    now: Timestamp,
+) -> Need {
+    let allows = statements.iter().any(|s| s.effect == Effect::Allow);
+    if allows || !observed.is_absent() && (!statements.is_empty() || held_back) {
         return Need::Needed;
     }
     match observed.value().map(|role| rests_until(&role.head, retention)) {

@@ -100,6 +100,8 @@ async fn its_role_is_deleted_by_hand() {
     assert!(reports.aws.s3.get_object().bucket(&ids.bucket).key("in/x").send().await.is_err());
     assert_eq!(world.kms_grants(&ids.key).await, [], "the grant to the old role is gone too");
     assert_eq!(operator.journal().count("CreateGrant"), 1);
+    // Those of ingest, etl and reports: no role was made anew.
+    assert_eq!(operator.journal().count("CreateRole"), 3);
 }
 
 #[tokio::test]

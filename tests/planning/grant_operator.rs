@@ -6,7 +6,6 @@ use securebucket::api::condition::{Set, types, update};
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use securebucket::aws::error::Seen;
 use securebucket::bucket::lockdown::refuses_grants;
-use securebucket::domain::policy::Document;
 use securebucket::domain::time::{after, format_instant};
 use securebucket::grant::begin::Skew;
 use securebucket::grant::decide::{Facts, Step, decide};
@@ -199,12 +198,12 @@ impl World {
             let mut mine = self.inputs();
             let released = self.evidence(&mine);
             let document = observed.value().and_then(|r| r.document.value()).cloned();
-            let lost = self.lost(&mine, document.as_ref());
+            let lost = self.lost(&mine, &observed);
             mine.grants.retain(|g| !lost.contains(&g.uid));
             let held = with_held(mine, document.as_ref(), &|id| released.contains(&id.to_owned()), self.time());
             let built = build(&held);
             let desired = desired_role(&role_key(), &install());
-            let need = need(!built.statements.is_empty(), &observed, install().timing.role_retention, self.time());
+            let need = need(&built.statements, false, &observed, install().timing.role_retention, self.time());
             let plan = plan(&desired, &built.statements, need, &observed, false);
             if plan.actions.is_empty() || round == 3 {
                 let unreadable = plan.unreadable.first().map(|e| Problem::passing(e.kind.reason(), e.to_string()));
@@ -260,15 +259,21 @@ impl World {
         }
     }
 
-    /// Grants whose window is not put back, because their KMS grant is gone.
-    fn lost(&self, mine: &Inputs, document: Option<&Document>) -> Vec<String> {
-        let id = |uid: &str| {
+    /// Grants whose window is not put back, because their KMS grant is gone, or the role that it is for.
+    fn lost(&self, mine: &Inputs, observed: &Seen<ObservedRole>) -> Vec<String> {
+        let named = |uid: &str| {
             let grant = self.grants.values().find(|g| g.metadata.uid.as_deref() == Some(uid))?;
-            grant.status.as_ref()?.kms_grant.as_ref()?.id.clone()
+            grant.status.as_ref()?.kms_grant.clone()
         };
+        let role = observed.value();
         let listed = |id: &String| !self.blind_kms && self.listed().iter().any(|g| g.id == *id);
-        let all = returning(&mine.grants, document).map(|g| g.uid.clone());
-        all.filter(|uid| id(uid).is_some_and(|id| !listed(&id))).collect()
+        let lost = |named: KmsGrantStatus| {
+            observed.is_absent()
+                || role.is_some_and(|r| r.head.role_id != named.role_id)
+                || named.id.is_some_and(|id| !listed(&id))
+        };
+        let all = returning(&mine.grants, role.and_then(|r| r.document.value())).map(|g| g.uid.clone());
+        all.filter(|uid| named(uid).is_some_and(lost)).collect()
     }
 
     /// Which Denies may leave: those on whose key no KMS grant of the role has been listed for long enough. What is listed and answered for

@@ -31,9 +31,10 @@ fn waits(plan: &Plan, world: &RoleWorld) -> bool {
 
 fn satisfied(world: &RoleWorld) -> bool {
     let (wanted, desired) = (world.wanted(), world.desired());
-    let Some(role) = &world.role else { return wanted.statements.is_empty() };
-    let parting = world.need() != Need::Needed;
     let only_denies = |d: &Document| d.statements.iter().all(|s| s.effect == Effect::Deny);
+    // A role that is not there can do nothing that had to be denied.
+    let Some(role) = &world.role else { return only_denies(&wanted) };
+    let parting = world.need() != Need::Needed;
     let kept = role.document.as_ref().is_some_and(|d| d.statements.iter().any(|s| s.sid.starts_with("Kept")));
     let responder = kept || !role.foreign.is_empty() || role.trust.statements.len() > 1;
     role.arn == desired.arn

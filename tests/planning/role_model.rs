@@ -133,9 +133,8 @@ impl RoleWorld {
 
     /// Whether the role has a reason to be: a statement, a duty that a lockdown holds back, or that it was used a short while ago.
     pub fn need(&self) -> Need {
-        let held_back = self.role.is_some() && self.inputs.duties.iter().any(|d| d.lock.is_some());
-        let wanted = !self.wanted().statements.is_empty() || held_back;
-        need(wanted, &self.observe(), install().timing.role_retention, self.now)
+        let held_back = self.inputs.duties.iter().any(|d| d.lock.is_some());
+        need(&self.wanted().statements, held_back, &self.observe(), install().timing.role_retention, self.now)
     }
 
     pub fn plan(&self) -> Plan {

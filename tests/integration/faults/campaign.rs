@@ -71,7 +71,7 @@ async fn one(
         let mut run = Run::new("faults", fault, reference.as_deref()).await;
         run.window = window;
         run.carry_out(scenario).await;
-        run.outcome()
+        run.outcome(scenario)
     });
     // What fails by a panic fails this run alone.
     task.await.unwrap_or_else(|e| Outcome::failed(panic_text(e)))

@@ -1,7 +1,6 @@
 //! What ends a grant before its time, apart from its own deletion and a lockdown.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -78,7 +77,6 @@ impl Cause {
                 run.while_nobody_looks(replaced).await;
             }
             Self::Duty => {
-                run.duty.store(true, Ordering::Relaxed);
                 let mut spec = spec();
                 let duty = json!({
                     "name": "reader", "duty": "Producer", "serviceAccountRef": {"name": READER}, "prefixes": [PREFIX],

@@ -64,10 +64,7 @@ impl<'a> History<'a> {
 
     /// AWS writes that took effect: entry, operation, parameters.
     pub fn aws(self) -> impl Iterator<Item = (&'a Entry, &'a str, &'a Value)> {
-        self.entries.iter().filter_map(|e| match &e.write {
-            Write::Aws { operation, parameters } if e.took_effect() => Some((e, operation.as_str(), parameters)),
-            _ => None,
-        })
+        self.by_anybody().filter(|(e, _, _)| matches!(e.write, Write::Aws { .. }))
     }
 
     /// As [`History::aws`], with what others did.

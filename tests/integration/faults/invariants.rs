@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::history::{History, carries, date, reads, statements, texts, with_effect};
 use super::journal::Entry;
 use super::mask::Mask;
+use super::scenario::Scenario;
 
 /// Operations that a run may make at all. None of them destroys data, and none mends what nobody broke.
 const EXPECTED: [&str; 19] = [
@@ -45,8 +46,8 @@ pub struct Law<'a> {
     pub reader: String,
     /// Its ARN.
     pub reader_arn: String,
-    /// It may also write, by a duty.
-    pub duty: bool,
+    /// What happens in the run.
+    pub scenario: Scenario,
     /// ARN of the bucket.
     pub bucket_arn: String,
     /// The prefix that the grant covers.
@@ -126,7 +127,7 @@ impl Law<'_> {
         for entry in history.entries() {
             if let super::journal::Write::Aws { operation, .. } = &entry.write
                 && !EXPECTED.contains(&operation.as_str())
-                && !(OF_A_LOCKDOWN.contains(&operation.as_str()) && self.locks_down(operation))
+                && !(self.scenario == Scenario::Lockdown && OF_A_LOCKDOWN.contains(&operation.as_str()))
             {
                 found.push(format!("S5/S6: {operation} was asked for"));
             }
@@ -135,11 +136,6 @@ impl Law<'_> {
         if keys > 1 {
             found.push(format!("S4: {keys} keys were created"));
         }
-    }
-
-    /// True if a run without faults makes the operation too, or if this is one.
-    fn locks_down(&self, operation: &str) -> bool {
-        self.usual.is_none_or(|usual| usual.counts.contains_key(operation))
     }
 
     /// S1, S3: whoever may read, may so by a grant, for what it names, until its end.
@@ -170,7 +166,9 @@ impl Law<'_> {
         if !statement["NotAction"].is_null() || actions.is_empty() {
             return Some("an Allow without actions".into());
         }
-        if role != self.reader || self.duty && !actions.iter().any(|a| reads(a) || *a == "s3:ListBucket") {
+        if role != self.reader
+            || self.scenario.gives_a_duty() && !actions.iter().any(|a| reads(a) || *a == "s3:ListBucket")
+        {
             return actions.iter().any(|a| reads(a)).then(|| "a role without a grant may read".into());
         }
         if actions.iter().any(|a| !["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"].contains(a)) {

@@ -86,7 +86,7 @@ fn violations(mut entries: Vec<Entry>) -> Vec<String> {
     let law = Law {
         reader: READER.into(),
         reader_arn: READER_ARN.into(),
-        duty: false,
+        scenario: Scenario::HandBack,
         bucket_arn: "arn:aws:s3:::b".into(),
         prefix: "in/",
         mask: &mask,
@@ -157,6 +157,7 @@ fn every_breach_is_found() {
         ),
         ("a destroyed bucket", with(aws(13, "DeleteBucket", json!({}))), "DeleteBucket was asked for"),
         ("a destroyed key", with(aws(13, "ScheduleKeyDeletion", json!({}))), "ScheduleKeyDeletion was asked for"),
+        ("a disabled key, without a lockdown", with(aws(13, "DisableKey", json!({}))), "DisableKey was asked for"),
         ("a prolonged window", with(grant(9, json!({"activatedAt": T0, "expiresAt": LATER}))), "expiresAt went from"),
         ("a window that is taken back", with(grant(9, json!({"activatedAt": T0}))), "expiresAt went from"),
         ("proof while a KMS grant lives", without(8), "removal recorded while"),

@@ -44,7 +44,9 @@ impl Report {
         self.probes += outcome.probes;
         self.longest = std::mem::take(&mut self.longest).max((took, name.clone()));
         let mut problems = outcome.problems;
-        if outcome.fired.is_none() {
+        // A run that broke off does not know.
+        let whole = outcome.requests > 0;
+        if whole && outcome.fired.is_none() {
             if self.firm.contains(&point) {
                 problems.push("the request was never made".into());
             }
@@ -54,8 +56,11 @@ impl Report {
             self.never_read.push(name.clone());
         }
         if !problems.is_empty() {
-            let hit =
-                outcome.fired.map_or("never hit".to_owned(), |n| format!("hit request {n} of {}", outcome.requests));
+            let hit = match outcome.fired {
+                Some(n) => format!("hit request {n} of {}", outcome.requests),
+                None if whole => "never hit".to_owned(),
+                None => "broke off".to_owned(),
+            };
             let text = format!("{name} ({hit}, {took:.1?}):\n{}", problems.join("\n"));
             println!("faults: {text}");
             self.failures.push(text);

@@ -128,8 +128,6 @@ pub struct Run<'a> {
     window_lost: AtomicBool,
     /// The grant ended before its KMS grant could be made.
     too_late: AtomicBool,
-    /// Whoever asked to read may also write, by a duty.
-    pub duty: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -164,7 +162,6 @@ impl<'a> Run<'a> {
             problems: Mutex::default(),
             window_lost: AtomicBool::new(false),
             too_late: AtomicBool::new(false),
-            duty: AtomicBool::new(false),
         }
     }
 
@@ -338,13 +335,13 @@ impl<'a> Run<'a> {
     }
 
     /// The end of the run: judges all that was noted.
-    pub fn outcome(self) -> Outcome {
+    pub fn outcome(self, scenario: Scenario) -> Outcome {
         let entries = self.journal.entries();
         let history = History::new(&entries);
         let law = Law {
             reader: self.world.role_name(READER),
             reader_arn: self.world.role_arn(READER),
-            duty: self.duty.into_inner(),
+            scenario,
             bucket_arn: self.bucket_arn.get().cloned().unwrap_or_default(),
             prefix: PREFIX,
             mask: &self.mask,

@@ -58,6 +58,11 @@ impl Scenario {
         matches!(self, Self::HandBack | Self::Expiry)
     }
 
+    /// Who asks to read is given a duty, and may write.
+    pub fn gives_a_duty(self) -> bool {
+        self == Self::Early(Cause::Duty)
+    }
+
     /// Every request is hit, not only those from where it differs from the others: what comes before need not be broken twice.
     pub fn is_hit_from_the_start(self) -> bool {
         self == Self::HandBack
