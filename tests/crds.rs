@@ -11,7 +11,7 @@
 use std::process::Command;
 
 use kube::CustomResourceExt;
-use securebucket::api::{DecryptGrant, SecureBucket};
+use securebucket::api::{DecryptGrant, GrantReview, SecureBucket};
 use serde_json::Value;
 
 fn schemas() -> Vec<(String, Value)> {
@@ -113,7 +113,9 @@ fn every_field_has_a_description() {
 
 #[test]
 fn names_for_kubectl() {
-    for (crd, short) in [(SecureBucket::crd(), "sbkt"), (DecryptGrant::crd(), "dgrant")] {
+    for (crd, short) in
+        [(SecureBucket::crd(), "sbkt"), (DecryptGrant::crd(), "dgrant"), (GrantReview::crd(), "greview")]
+    {
         assert_eq!(crd.spec.scope, "Namespaced");
         assert_eq!(crd.spec.names.short_names.unwrap(), [short]);
         let categories = crd.spec.names.categories.unwrap();

@@ -5,7 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{DurationText, InstantText, PrefixText, ServiceAccountRef};
+use super::grants::ApproverSet;
+use super::types::{DurationText, Identity, InstantText, PrefixText, ServiceAccountRef};
 
 /// A request that one ServiceAccount of this namespace may read from a SecureBucket for a while. Immutable: a change is a new request.
 /// Deleting it hands the access back; the object stays until the removal has been read back from AWS.
@@ -29,6 +30,7 @@ use super::types::{DurationText, InstantText, PrefixText, ServiceAccountRef};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Subject", type_ = "string", priority = 1, json_path = ".spec.subject.serviceAccountRef.name"),
     printcolumn(name = "Prefixes", type_ = "string", priority = 1, json_path = ".spec.prefixes"),
+    printcolumn(name = "Requester", type_ = "string", priority = 1, json_path = ".spec.requester.username"),
     printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".spec.reason"),
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Active\")].message")
 )]
@@ -53,6 +55,14 @@ pub struct DecryptGrantSpec {
     /// Why, for the people who approve and audit. Never a secret: it is shown in events and logs.
     #[schemars(length(min = 3, max = 512))]
     pub reason: String,
+    /// Number of a ticket, where the bucket's owner asks for one (`grants.ticketPattern`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/#-]*$"))]
+    pub ticket: Option<String>,
+    /// Who asks: the authenticated user, or the API server refuses it. Needed where the bucket asks for approvals, because nobody approves what he
+    /// asked for himself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Identity>,
 }
 
 /// A SecureBucket by name.
@@ -94,6 +104,19 @@ pub struct DecryptGrantStatus {
     /// The request with every name resolved; written once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedTerms>,
+    /// The bucket's rules for approval when the request was resolved; written once. The rules at activation hold beside them: both must be met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_rules: Option<ApprovalRules>,
+    /// When the request ends if it is not approved by then (RFC 3339); written once, with `approvalRules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_until: Option<String>,
+    /// Approvals that count, oldest first. They stand as they are once access has begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub approvals: Vec<ApprovalStatus>,
+    /// The duration that is issued where a reviewer shortened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortened_to: Option<String>,
     /// When the clock of this grant started (RFC 3339, AWS's clock); written once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<String>,
@@ -154,6 +177,39 @@ pub struct ResolvedTerms {
     pub terms_hash: String,
 }
 
+/// The bucket's rules for approval at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRules {
+    /// Approvals by different persons: `grants.approvals`, one more if a robot asks.
+    pub approvals: i32,
+    /// Sets of approvers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub approvers: Vec<ApproverSet>,
+}
+
+/// An approval that counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// Name of the GrantReview in the namespace of the bucket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub review: String,
+    /// User name of the reviewer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reviewer: String,
+    /// Uid of the GrantReview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// When the review was made (RFC 3339).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// The set of approvers whose place it fills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+}
+
 /// The KMS grant of this DecryptGrant. Issued once per uid; never issued again, whatever happens to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -186,7 +242,7 @@ pub enum EndReason {
     Expired,
     /// Deleted by its holder.
     HandedBack,
-    /// Taken away: the KMS grant or the role was removed outside the operator, the key was disabled, or the ServiceAccount was replaced.
+    /// Taken away: by a reviewer's `Revoke`, or because the KMS grant or the role was removed outside the operator, the key was disabled, or the ServiceAccount was replaced.
     Revoked,
     /// The SecureBucket is gone or is being deleted.
     BucketGone,
@@ -194,6 +250,8 @@ pub enum EndReason {
     LockedDown,
     /// Refused before it began.
     Denied,
+    /// Not approved in time (`grants.pendingTTL`).
+    ApprovalTimedOut,
     /// Approved, and not begun within an hour of its approval or of `notBefore`.
     Lapsed,
 }

@@ -7,8 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::grants::{ApproverCount, GrantsSpec, PendingGrant, SelfApproval};
 use super::lockdown::{LiftedLockdown, LockdownSpec, LockdownStatus};
-use super::types::{DurationText, PrefixText, ServiceAccountRef, Toggle};
+use super::types::{PrefixText, ServiceAccountRef, Toggle};
 
 /// An S3 bucket with SSE-KMS under a dedicated key, hardened policies and one IAM role per ServiceAccount with a duty.
 /// `spec: {}` is complete: everything that makes the bucket safe is on by default.
@@ -155,30 +156,6 @@ pub enum Duty {
     Auditor,
 }
 
-/// Terms for DecryptGrants on this bucket.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GrantsSpec {
-    /// Namespaces whose workloads may ask, beside this one. An empty list adds none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub allowed_namespaces: Vec<NamespaceName>,
-    /// Longest duration that a grant may ask for. Default `8h`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_duration: Option<DurationText>,
-    /// Approvals that a grant needs, 0–5. Default 1. With 0 a grant within these terms is approved by this policy at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 5))]
-    pub approvals: Option<i32>,
-}
-
-/// Name of a namespace (a DNS label).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct NamespaceName(
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))] pub String,
-);
-
 /// What happens to a KMS grant that somebody else made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ForeignGrants {
@@ -259,6 +236,13 @@ pub struct SecureBucketStatus {
     /// DecryptGrants on this bucket that let somebody read now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_grants: Option<i32>,
+    /// Requests that wait for approval: at most 32, those that expire first before others. What an approver signs, with its `termsHash`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub pending_grants: Vec<PendingGrant>,
+    /// How many found no room in `pendingGrants`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_grants_left_out: Option<i32>,
     /// Tag keys that the operator wrote for `spec.tags`: those go when they leave the spec, others stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_tags: Vec<String>,
@@ -298,6 +282,21 @@ pub struct EffectiveSpec {
     /// What happens to KMS grants that somebody else made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign_grants: Option<ForeignGrants>,
+    /// Sets of approvers, and how many of each must approve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<ApproverCount>,
+    /// Whether somebody may approve what he asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_approval: Option<SelfApproval>,
+    /// How long a request waits for approval.
+    #[serde(default, rename = "pendingTTL", skip_serializing_if = "Option::is_none")]
+    pub pending_ttl: Option<String>,
+    /// Open grants that one ServiceAccount may have on this bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_open_per_subject: Option<i32>,
+    /// Whether a ServiceAccount `default` may be the subject of a grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_default_service_account: Option<bool>,
 }
 
 /// A duty and its role.

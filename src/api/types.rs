@@ -39,6 +39,56 @@ pub struct InstantText(
     pub String,
 );
 
+/// Who asks, as the API server authenticated the request: an admission policy refuses another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// `request.userInfo.username`.
+    #[schemars(length(min = 1, max = 256))]
+    pub username: String,
+    /// `request.userInfo.uid`, where the authentication gives one. On EKS: account and unique id of the IAM identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub uid: Option<String>,
+    /// `request.userInfo.extra['sessionName'][0]`: the name of an EKS user's STS session, which the caller chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub session: Option<String>,
+}
+
+/// Who reviews, as the API server authenticated the request: an admission policy refuses another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reviewer {
+    /// `request.userInfo.username`.
+    #[schemars(length(min = 1, max = 256))]
+    pub username: String,
+    /// `request.userInfo.uid`, where the authentication gives one. On EKS: account and unique id of the IAM identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub uid: Option<String>,
+    /// `request.userInfo.extra['sessionName'][0]`: the name of an EKS user's STS session, which the caller chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub session: Option<String>,
+    /// Those groups of the caller that matter for the bucket's sets of approvers. Others may be left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub groups: Vec<GroupName>,
+}
+
+/// A group, as the API server's authentication gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct GroupName(#[schemars(length(min = 1, max = 256))] pub String);
+
+/// Name of a set: a DNS label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SetName(
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))] pub String,
+);
+
 /// A switch with a name for both positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Toggle {

@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 use super::lockdown::{self, Lock};
 use super::observed::{LifecycleRule, abort_rule};
 use super::policies::{DutyRoles, bucket_policy};
+use super::rules::{max_open_per_subject, pending_ttl};
 use crate::api::SecureBucket;
+use crate::api::grants::ApproverCount;
 use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, ForeignGrants, VersioningState};
 use crate::api::types::Toggle;
 use crate::domain::arn::Place;
@@ -196,6 +198,13 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
             max_duration: format_duration(max),
             approvals: grants.approvals.unwrap_or(1),
             foreign_grants: Some(spec.foreign_grants.unwrap_or_default()),
+            approvers: (grants.approvers.iter())
+                .map(|set| ApproverCount { name: set.name.0.clone(), at_least: set.at_least.unwrap_or_default() })
+                .collect(),
+            self_approval: Some(grants.self_approval.unwrap_or_default()),
+            pending_ttl: Some(format_duration(pending_ttl(bucket)?)),
+            max_open_per_subject: Some(max_open_per_subject(bucket)),
+            allow_default_service_account: Some(grants.allow_default_service_account.unwrap_or_default()),
         },
         names,
     })

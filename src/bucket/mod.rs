@@ -23,5 +23,6 @@ pub mod policies;
 pub mod profile;
 #[cfg(feature = "operator")]
 pub mod release;
+pub mod rules;
 pub mod status;
 pub mod who;

@@ -2,6 +2,7 @@
 
 pub mod arn;
 pub mod drift;
+pub mod enforcement;
 pub mod foreign;
 pub mod identity;
 pub mod installation;

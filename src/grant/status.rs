@@ -18,6 +18,7 @@ pub fn word(reason: EndReason) -> &'static str {
         EndReason::BucketGone => "BucketGone",
         EndReason::LockedDown => "LockedDown",
         EndReason::Denied => "Denied",
+        EndReason::ApprovalTimedOut => "ApprovalTimedOut",
         EndReason::Lapsed => "Lapsed",
     }
 }

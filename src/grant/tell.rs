@@ -98,7 +98,7 @@ pub fn ended(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>,
         EndReason::Expired => Reason::GrantExpired,
         EndReason::HandedBack => Reason::GrantHandedBack,
         EndReason::Revoked | EndReason::BucketGone | EndReason::LockedDown => Reason::GrantRevoked,
-        EndReason::Denied | EndReason::Lapsed => Reason::GrantRefused,
+        EndReason::Denied | EndReason::ApprovalTimedOut | EndReason::Lapsed => Reason::GrantRefused,
     };
     both(ctx, grant, bucket, reason, &format!("{}: {message}", word(end)));
 }

@@ -1,7 +1,8 @@
 //! From specs to what should be: defaults, values, and refusals that name the field and the way out.
 
+use securebucket::api::grants::GrantsSpec;
 use securebucket::api::secure_bucket::{
-    BoundedText, Duty, EncryptionSpec, GrantsSpec, SecureBucket, SecureBucketSpec, VersioningState,
+    BoundedText, Duty, EncryptionSpec, SecureBucket, SecureBucketSpec, VersioningState,
 };
 use securebucket::api::types::{DurationText, PrefixText, Toggle};
 use securebucket::bucket::desired::{Desired, Invalid, desired, max_duration};

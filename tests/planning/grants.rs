@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use securebucket::api::GRANT_FINALIZER;
 use securebucket::api::condition::{Set, types, update};
 use securebucket::api::decrypt_grant::{BucketRef, DecryptGrant, DecryptGrantSpec, ResolvedTerms, Subject};
-use securebucket::api::secure_bucket::{GrantsSpec, NamespaceName, SecureBucket, SecureBucketSpec};
+use securebucket::api::grants::{GrantsSpec, NamespaceName};
+use securebucket::api::secure_bucket::{SecureBucket, SecureBucketSpec};
 use securebucket::api::types::{DurationText, InstantText, PrefixText, ServiceAccountRef};
 use securebucket::bucket::desired::{desired, max_duration};
 use securebucket::domain::time::{after, format_instant};
@@ -32,6 +33,7 @@ pub fn bucket(approvals: i32) -> SecureBucket {
         allowed_namespaces: vec![NamespaceName(NAMESPACE.into())],
         approvals: Some(approvals),
         max_duration: Some(DurationText("12h".into())),
+        ..GrantsSpec::default()
     };
     let mut object =
         SecureBucket::new("calls", SecureBucketSpec { grants: Some(grants), ..SecureBucketSpec::default() });
@@ -60,6 +62,8 @@ pub fn request(name: &str, prefixes: &[&str], duration: &str) -> DecryptGrant {
             duration: DurationText(duration.into()),
             not_before: None,
             reason: "case 42".into(),
+            ticket: None,
+            requester: None,
         },
     );
     grant.metadata.namespace = Some(NAMESPACE.into());
