@@ -11,6 +11,7 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::aws::clients::{Aws, Caller};
 use crate::aws::error::AwsError;
 use crate::aws::listing::Listings;
@@ -184,11 +185,21 @@ impl Stage {
 }
 
 fn synced(c: &Caches) -> bool {
-    c.buckets.is_synced() && c.grants.is_synced() && c.service_accounts.is_synced() && c.namespaces.is_synced()
+    c.buckets.is_synced()
+        && c.grants.is_synced()
+        && c.reviews.is_synced()
+        && c.service_accounts.is_synced()
+        && c.namespaces.is_synced()
 }
 
 fn oldest(c: &Caches) -> Duration {
-    let seen = [c.buckets.last_seen(), c.grants.last_seen(), c.service_accounts.last_seen(), c.namespaces.last_seen()];
+    let seen = [
+        c.buckets.last_seen(),
+        c.grants.last_seen(),
+        c.reviews.last_seen(),
+        c.service_accounts.last_seen(),
+        c.namespaces.last_seen(),
+    ];
     seen.into_iter().map(|at| at.elapsed()).max().unwrap_or_default()
 }
 
@@ -217,6 +228,7 @@ async fn work(
         buckets: queue(&metrics, "securebucket", config.workers, 0),
         roles: queue(&metrics, "role", config.workers, URGENT_ROLES),
         grants: queue(&metrics, "decryptgrant", config.workers, URGENT_GRANTS),
+        reviews: queue(&metrics, "grantreview", REVIEWERS, 0),
     };
     let dropped = metrics.clone();
     let (events, publish) = Events::new(client.clone(), &config.identity, move || dropped.event_dropped());
@@ -241,6 +253,8 @@ async fn work(
         bucket_backoff: Backoff::default(),
         role_backoff: Backoff::default(),
         grant_backoff: Backoff::default(),
+        review_backoff: Backoff::default(),
+        enforcement: Mutex::new(config.admission.at_start()),
         settled: Mutex::default(),
         quiet: Mutex::default(),
         foreign: ForeignSeen::default(),
@@ -260,6 +274,8 @@ async fn work(
     Ok(())
 }
 
+/// GrantReviews whose conditions are written at once: nothing waits for them.
+pub(crate) const REVIEWERS: usize = 2;
 /// Passes over roles that run at once beside the usual ones, for ends alone. Each is a few calls to IAM, whose rate limits are what counts.
 const URGENT_ROLES: usize = 16;
 /// The same over DecryptGrants. They wait for KMS most of the time: enough to use up its rate.
@@ -279,37 +295,51 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 type Watches = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Caches that handlers of events look into.
+#[derive(Clone)]
+struct Lookup {
+    buckets: Cache<SecureBucket>,
+    grants: Cache<DecryptGrant>,
+    reviews: Cache<GrantReview>,
+}
+
 fn watches(client: &Client, namespaces: &[String], waker: Waker) -> (Caches, Watches) {
     // Handlers look into each other's caches, which exist only once all watches do.
-    let late: Arc<OnceLock<(Cache<_>, Cache<_>)>> = Arc::default();
+    let late: Arc<OnceLock<Lookup>> = Arc::default();
     let (w, l) = (waker.clone(), Arc::clone(&late));
     let (buckets, a) = watch(client, namespaces, move |event| {
-        if let Some((_, grants)) = l.get() {
-            w.bucket(&event, grants);
+        if let Some(l) = l.get() {
+            w.bucket(&event, &l.grants, &l.reviews);
         }
     });
     let (w, l) = (waker.clone(), Arc::clone(&late));
     let (grants, b) = watch(client, namespaces, move |event| {
-        if let Some((_, grants)) = l.get() {
-            w.grant(&event, grants);
+        if let Some(l) = l.get() {
+            w.grant(&event, &l.grants, &l.reviews);
         }
     });
-    let _ = late.set((buckets.clone(), grants.clone()));
+    let (w, l) = (waker.clone(), Arc::clone(&late));
+    let (reviews, r) = watch(client, namespaces, move |event| {
+        if let Some(l) = l.get() {
+            w.review(&event, &l.reviews);
+        }
+    });
+    let _ = late.set(Lookup { buckets: buckets.clone(), grants: grants.clone(), reviews: reviews.clone() });
     let (w, l) = (waker.clone(), Arc::clone(&late));
     let (service_accounts, c) = watch(client, namespaces, move |event| {
-        if let Some((buckets, grants)) = l.get() {
-            w.service_account(&event, buckets, grants);
+        if let Some(l) = l.get() {
+            w.service_account(&event, &l.buckets, &l.grants);
         }
     });
     let (namespaces, d) = watch_namespaces(client, namespaces, move |event| {
-        if let Some((buckets, _)) = late.get() {
-            waker.namespace(&event, buckets);
+        if let Some(l) = late.get() {
+            waker.namespace(&event, &l.buckets);
         }
     });
     let all = Box::pin(async move {
-        tokio::join!(a, b, c, d);
+        tokio::join!(a, b, r, c, d);
     });
-    (Caches { buckets, grants, service_accounts, namespaces }, all)
+    (Caches { buckets, grants, reviews, service_accounts, namespaces }, all)
 }
 
 /// Asks AWS who and where we are, until it answers, and checks that the setting is safe to work in.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::domain::enforcement::Enforcement;
 use crate::telemetry::LogFormat;
 
 mod check;
@@ -45,6 +46,26 @@ pub enum PolicyCommand {
     Boundary(Box<PolicyArgs>),
     /// The AWS calls that the operator makes, with the permissions that each needs.
     Calls,
+}
+
+/// Who holds requesters and reviewers to who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum Admission {
+    /// The admission policies that come with the operator.
+    Enforce,
+    /// Something else.
+    Off,
+}
+
+impl Admission {
+    /// What is known at the start.
+    pub fn at_start(self) -> Enforcement {
+        match self {
+            Self::Enforce => Enforcement::unproven(),
+            Self::Off => Enforcement::elsewhere(),
+        }
+    }
 }
 
 /// Flags of `run`. Each can come from the environment variable named instead.
@@ -111,6 +132,15 @@ pub struct RunArgs {
     /// How long an ended grant is kept as a record after its removal was proved; then the operator deletes the object.
     #[arg(long, env = "SECUREBUCKET_GRANT_HISTORY", default_value = "2160h")]
     pub grant_history: String,
+
+    /// Who holds requesters and reviewers to who they are. Enforce: the admission policies that come with the operator, which it proves before an
+    /// approval counts. Off: something else does, Kyverno for example; without it anybody approves in anybody's name.
+    #[arg(long, env = "SECUREBUCKET_ADMISSION", default_value = "Enforce", ignore_case = true)]
+    pub admission: Admission,
+    /// IAM roles whose session names the caller cannot choose, comma-separated: their unique ids (AROA…), or the uids of their users as
+    /// `kubectl auth whoami` shows them. Two people under one such role are two persons.
+    #[arg(long, env = "SECUREBUCKET_FIXED_SESSION_ROLES", value_delimiter = ',')]
+    pub fixed_session_roles: Vec<String>,
 
     /// Namespaces to serve, comma-separated. Default: all.
     #[arg(long, env = "SECUREBUCKET_WATCH_NAMESPACES", value_delimiter = ',')]

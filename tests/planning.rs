@@ -50,6 +50,8 @@ mod laws_converge;
 mod laws_grant;
 #[path = "planning/laws_lockdown.rs"]
 mod laws_lockdown;
+#[path = "planning/laws_review.rs"]
+mod laws_review;
 #[path = "planning/laws_role.rs"]
 mod laws_role;
 #[path = "planning/laws_safety.rs"]
@@ -66,6 +68,10 @@ mod plan_bucket;
 mod plan_change;
 #[path = "planning/plan_key.rs"]
 mod plan_key;
+#[path = "planning/review_rows.rs"]
+mod review_rows;
+#[path = "planning/reviews.rs"]
+mod reviews;
 #[path = "planning/role_access.rs"]
 mod role_access;
 #[path = "planning/role_generate.rs"]

@@ -41,6 +41,8 @@ pub mod types {
     pub const DENIED: &str = "Denied";
     /// The subject can read now; the reason is the state in one word.
     pub const ACTIVE: &str = "Active";
+    /// Of a GrantReview: it counts.
+    pub const COUNTED: &str = "Counted";
     /// The ServiceAccount's annotation names the role, so that its pods have it by themselves. Informs only.
     pub const WORKLOAD_BOUND: &str = "WorkloadBound";
 }

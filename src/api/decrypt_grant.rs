@@ -233,10 +233,13 @@ pub struct EndStatus {
     pub at: String,
     /// In words.
     pub message: String,
+    /// The GrantReview, in the namespace of the bucket, that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<String>,
 }
 
 /// Why a grant ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum EndReason {
     /// Its time passed.
     Expired,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{synced, wait_for};
+use super::{REVIEWERS, synced, wait_for};
 use crate::aws::error::AwsErrorKind;
 use crate::bucket;
 use crate::clock::Whose;
@@ -33,7 +33,7 @@ pub(super) async fn run(ctx: Arc<Context>, workers: usize, stopped: tokio::sync:
     ctx.queues.buckets.pause();
     ctx.queues.roles.pause();
     ctx.queues.grants.pause();
-    let (b, r, g) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
+    let (b, r, g, v) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
     let buckets = ctx.queues.buckets.run(workers, move |key| {
         let ctx = Arc::clone(&b);
         async move { bucket::driver::reconcile(&ctx, key).await }
@@ -46,16 +46,21 @@ pub(super) async fn run(ctx: Arc<Context>, workers: usize, stopped: tokio::sync:
         let ctx = Arc::clone(&g);
         async move { grant::driver::reconcile(&ctx, key).await }
     });
+    let reviews = ctx.queues.reviews.run(REVIEWERS, move |key| {
+        let ctx = Arc::clone(&v);
+        async move { grant::review::driver::reconcile(&ctx, key).await }
+    });
     let close = async {
         wait_for(stopped).await;
         ctx.queues.buckets.close();
         ctx.queues.roles.close();
         ctx.queues.grants.close();
+        ctx.queues.reviews.close();
         // Events of the last passes are written by the task beside this one.
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = async { tokio::join!(buckets, roles, grants) } => {}
+        _ = async { tokio::join!(buckets, roles, grants, reviews) } => {}
         () = close => {}
         () = start(&ctx) => {}
         () = measure(&ctx) => {}

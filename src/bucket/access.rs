@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use kube::ResourceExt;
 
 use super::desired::{Desired, entry_prefixes};
+use super::pending::pending;
 use super::plan::Plan;
 use super::profile::{access_config_map, profile};
 use super::who::{Facts, Holder, View, who};
 use crate::api::SecureBucket;
 use crate::api::condition::{is_true, types};
+use crate::api::grants::PendingGrant;
 use crate::api::secure_bucket::{AccessEntry, AccessStatus, DutyStatus, SecureBucketStatus};
 use crate::grant::driver::asking_for;
 use crate::k8s::events::Reason;
@@ -152,6 +154,12 @@ pub fn active_grants(ctx: &Context, bucket: &SecureBucket) -> i32 {
     let all = asking_for(ctx, bucket);
     let active = all.iter().filter(|g| g.status.as_ref().is_some_and(|s| is_true(&s.conditions, types::ACTIVE)));
     i32::try_from(active.count()).unwrap_or(i32::MAX)
+}
+
+/// Requests on this bucket that wait for approval, and how many found no room in that list.
+pub fn pending_grants(ctx: &Context, bucket: &SecureBucket) -> (Vec<PendingGrant>, usize) {
+    let all = asking_for(ctx, bucket);
+    pending(bucket, &all.iter().map(AsRef::as_ref).collect::<Vec<_>>())
 }
 
 /// Who can decrypt now, and how many found no room in that list.

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::lockdown::{self, Lock};
 use super::observed::{LifecycleRule, abort_rule};
 use super::policies::{DutyRoles, bucket_policy};
-use super::rules::{max_open_per_subject, pending_ttl};
+use super::rules::{DEFAULT_APPROVALS, max_open_per_subject, pending_ttl, ticket_rule};
 use crate::api::SecureBucket;
 use crate::api::grants::ApproverCount;
 use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, ForeignGrants, VersioningState};
@@ -176,6 +176,7 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
     let duties = if releasing { DutyRoles::default() } else { duty_roles(&spec.access, &names.namespace, install)? };
     let grants = spec.grants.clone().unwrap_or_default();
     let max = max_duration(bucket, install)?;
+    ticket_rule(bucket)?;
     let mut tag_map: Tags = spec.tags.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
     let user_tags = tag_map.keys().cloned().collect();
     tag_map.extend(marks(&names, install));
@@ -196,7 +197,7 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
             deletion_policy: spec.deletion_policy.unwrap_or_default(),
             grant_namespaces: grant_namespaces(bucket),
             max_duration: format_duration(max),
-            approvals: grants.approvals.unwrap_or(1),
+            approvals: grants.approvals.unwrap_or(DEFAULT_APPROVALS),
             foreign_grants: Some(spec.foreign_grants.unwrap_or_default()),
             approvers: (grants.approvers.iter())
                 .map(|set| ApproverCount { name: set.name.0.clone(), at_least: set.at_least.unwrap_or_default() })

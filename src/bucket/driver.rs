@@ -161,6 +161,7 @@ async fn converge(
         exists,
         access: access::readers(ctx, &object, &desired, &plan),
         active_grants: access::active_grants(ctx, &object),
+        pending: access::pending_grants(ctx, &object),
         releasing: releasing.clone(),
         obeyed: asked.filter(|_| new && failures.is_empty() && plan.finished()),
         lockdown,

@@ -18,6 +18,7 @@ pub mod lockdown;
 #[cfg(feature = "operator")]
 pub mod observe;
 pub mod observed;
+pub mod pending;
 pub mod plan;
 pub mod policies;
 pub mod profile;

@@ -1,6 +1,7 @@
 //! What a bucket's owner asks of requests, with the defaults filled in. Pure.
 
 use jiff::SignedDuration;
+use regex::{Regex, RegexBuilder};
 
 use super::desired::Invalid;
 use crate::api::SecureBucket;
@@ -27,4 +28,58 @@ pub fn pending_ttl(bucket: &SecureBucket) -> Result<SignedDuration, Invalid> {
 /// Open requests and grants that one ServiceAccount may have on this bucket.
 pub fn max_open_per_subject(bucket: &SecureBucket) -> i32 {
     bucket.spec.grants.as_ref().and_then(|g| g.max_open_per_subject).unwrap_or(DEFAULT_MAX_OPEN)
+}
+
+/// Memory that a compiled pattern may take: an owner's text must not make the operator slow for others.
+const PATTERN_SIZE: usize = 1 << 18;
+
+/// What a ticket must match as a whole, if the owner asks for one.
+///
+/// # Errors
+/// If the owner's text is not a regular expression.
+pub fn ticket_rule(bucket: &SecureBucket) -> Result<Option<Regex>, Invalid> {
+    let Some(pattern) = bucket.spec.grants.as_ref().and_then(|g| g.ticket_pattern.as_deref()) else { return Ok(None) };
+    let compile = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE).build();
+    // By itself as well: one that is whole only within the anchors would not be held by them.
+    let rule = compile(pattern).and_then(|_| compile(&format!(r"\A(?:{pattern})\z")));
+    rule.map(Some).map_err(|e| {
+        let why = e.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        Invalid { field: "spec.grants.ticketPattern".into(), problem: format!("{why}; write for example SEC-[0-9]+") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SecureBucketSpec;
+    use crate::api::grants::GrantsSpec;
+
+    fn rule(pattern: &str) -> Result<Option<Regex>, Invalid> {
+        let grants = GrantsSpec { ticket_pattern: Some(pattern.into()), ..GrantsSpec::default() };
+        ticket_rule(&SecureBucket::new("b", SecureBucketSpec { grants: Some(grants), ..SecureBucketSpec::default() }))
+    }
+
+    #[test]
+    fn a_ticket_matches_as_a_whole() {
+        for (pattern, ticket, fits) in [
+            ("SEC-[0-9]+", "SEC-12", true),
+            ("SEC-[0-9]+", "XSEC-12", false),
+            ("SEC-[0-9]+", "SEC-12b", false),
+            ("A|B", "AB", false),
+            ("A|B", "B", true),
+            ("(?m)^A$", "A", true),
+            ("(?i)sec-1", "SEC-1", true),
+        ] {
+            assert_eq!(rule(pattern).unwrap().unwrap().is_match(ticket), fits, "{pattern} {ticket}");
+        }
+        assert!(!rule("(?m)^A$").unwrap().unwrap().is_match("B\nA"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_said() {
+        for pattern in ["(", "a)|(?:b", "[z-a]", "(?x)a #", "(a{1000}){1000}", r"(?=x)"] {
+            let error = rule(pattern).unwrap_err();
+            assert!(error.to_string().contains("ticketPattern"), "{pattern}: {error}");
+        }
+    }
 }

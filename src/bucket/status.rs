@@ -10,6 +10,7 @@ use super::observed::KeyState;
 use super::plan::{Blocked, Plan};
 use crate::api::SecureBucket;
 use crate::api::condition::{Set, find, types, update};
+use crate::api::grants::PendingGrant;
 use crate::api::lockdown::{LockdownLevel, LockdownStatus};
 use crate::api::secure_bucket::{AccessStatus, DutyStatus, ForeignGrants, SecureBucketStatus};
 use crate::aws::error::AwsError;
@@ -33,6 +34,8 @@ pub struct Pass<'a> {
     pub access: (Vec<AccessStatus>, usize),
     /// Open grants.
     pub active_grants: i32,
+    /// Requests that wait for approval, and how many found no room in the list.
+    pub pending: (Vec<PendingGrant>, usize),
     /// True if the last observation showed the bucket, and it is ours.
     pub exists: bool,
     /// What deletion waits for; `None` if the object is not being deleted.
@@ -81,6 +84,8 @@ pub fn summarise(bucket: &SecureBucket, pass: &Pass<'_>, install: &Installation,
         access: pass.access.0.clone(),
         access_left_out: i32::try_from(pass.access.1).ok().filter(|n| *n > 0),
         active_grants: Some(pass.active_grants),
+        pending_grants: pass.pending.0.clone(),
+        pending_grants_left_out: i32::try_from(pass.pending.1).ok().filter(|n| *n > 0),
         managed_tags: if complete {
             desired.user_tags.clone()
         } else {

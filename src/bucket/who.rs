@@ -149,7 +149,12 @@ fn grant(grant: &DecryptGrant, facts: &Facts<'_>, install: &Installation) -> Opt
 }
 
 fn agreed_by(grant: &DecryptGrant) -> Option<String> {
-    let approved = find(&grant.status.as_ref()?.conditions, types::APPROVED)?;
+    let status = grant.status.as_ref()?;
+    if !status.approvals.is_empty() {
+        let names: Vec<&str> = status.approvals.iter().map(|a| a.reviewer.as_str()).collect();
+        return Some(names.join(", "));
+    }
+    let approved = find(&status.conditions, types::APPROVED)?;
     Some(if approved.reason == "PolicyApproved" { "spec.grants.approvals: 0".into() } else { approved.message.clone() })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::{self, UsageError, entries, given};
-use super::{PolicyArgs, RunArgs, host_name, issuer};
+use super::{Admission, PolicyArgs, RunArgs, host_name, issuer};
 use crate::aws::clients::AwsSettings;
 use crate::aws::limit::Limits;
 use crate::clock::Clock;
@@ -39,6 +39,10 @@ pub struct RunConfig {
     pub pin_federation: bool,
     /// Limits and waiting times.
     pub timing: Timing,
+    /// Who holds requesters and reviewers to who they are.
+    pub admission: Admission,
+    /// Roles whose session names the caller cannot choose.
+    pub fixed_session_roles: Vec<String>,
     /// Namespaces to serve; all if empty.
     pub watch_namespaces: Vec<String>,
     /// The lease; `None` to lead without one.
@@ -81,6 +85,7 @@ impl RunConfig {
             break_glass_role: self.break_glass_role.clone(),
             oidc_issuer: self.oidc_issuer.clone(),
             pin_federation: self.pin_federation,
+            fixed_session_roles: self.fixed_session_roles.clone(),
             timing: self.timing.clone(),
         }
     }
@@ -113,6 +118,8 @@ impl RunArgs {
             drift_check,
             role_retention,
             grant_history,
+            admission,
+            fixed_session_roles,
             watch_namespaces,
             leader_elect,
             lease_namespace,
@@ -193,6 +200,8 @@ impl RunArgs {
             boundary_policy_name: boundary(boundary_policy_name, &cluster)?,
             pin_federation,
             timing,
+            admission,
+            fixed_session_roles: entries(fixed_session_roles),
             watch_namespaces,
             election: leader_elect.then(|| election(lease_namespace, lease_name)).transpose()?,
             identity: given(identity).unwrap_or_else(random_identity),
@@ -248,6 +257,7 @@ impl PolicyArgs {
             // No policy of an installation names the issuer; those of workload roles do.
             oidc_issuer: String::new(),
             pin_federation: false,
+            fixed_session_roles: Vec::new(),
             timing: Timing::default(),
             cluster,
         })

@@ -26,6 +26,9 @@ pub struct Installation {
     pub boundary: String,
     /// Put `aws:FederatedProvider` into bucket policies (see docs/concepts.md before turning it on).
     pub pin_federation: bool,
+    /// Roles whose session names the caller cannot choose: their unique ids (`AROA…`), or the uids that EKS gives their users. Many people share
+    /// such a uid, so that it does not make them one person.
+    pub fixed_session_roles: Vec<String>,
     /// Limits and waiting times.
     pub timing: Timing,
 }
@@ -127,6 +130,7 @@ pub(crate) mod tests {
             oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
             boundary: "arn:aws:iam::111122223333:policy/securebucket-c1-boundary".into(),
             pin_federation: false,
+            fixed_session_roles: Vec::new(),
             timing: Timing::default(),
         }
     }

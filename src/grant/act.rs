@@ -1,17 +1,21 @@
 //! The single steps of a pass over a DecryptGrant: each writes one thing, to status or to AWS.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
+use super::agree::{Agreement, Resolution};
 use super::decide::Step;
 use super::driver::Work;
 use super::observe::look;
 use super::status::settle;
 use super::{tell, terms};
-use crate::api::SecureBucket;
-use crate::api::condition::{Set, types, update};
+use crate::api::condition::update;
 use crate::api::decrypt_grant::DecryptGrantStatus;
+use crate::api::{GrantReview, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::bucket::lockdown::refuses_grants;
@@ -87,31 +91,47 @@ impl Work<'_> {
         }
     }
 
-    pub(super) async fn approve(&mut self) -> Result<(), PassError> {
+    /// Writes the terms, and the rules for approval as they are at this moment.
+    pub(super) async fn resolve(&mut self, resolution: &Resolution) -> Result<(), PassError> {
+        let resolution = resolution.clone();
+        self.write(|s| resolution.record(s)).await
+    }
+
+    /// Reviews of the bucket's namespace that name the grant, asked of the API server: an approval that was taken back must not count.
+    pub(super) async fn read_reviews(&mut self) -> Result<(), PassError> {
+        let target = terms::target(&self.grant);
+        // Guarded: one that cannot be decoded counts for nothing, and must not stop the others.
+        let api: Api<DeserializeGuard<GrantReview>> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
+        let of_bucket = ListParams::default().fields(&format!("spec.bucketRef.name={}", target.name));
+        let all = within(REQUEST_TIMEOUT, api.list(&of_bucket)).await?;
+        let decoded = all.items.into_iter().filter_map(|r| r.0.ok());
+        self.reviews = Some(decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect());
+        Ok(())
+    }
+
+    pub(super) async fn approve(&mut self, agreement: &Agreement) -> Result<(), PassError> {
         let generation = self.grant.metadata.generation.unwrap_or_default();
         // By AWS's clock: from then on the window may be opened for an hour.
         let now = self.ctx.clock.aws_now();
-        let set = Set::yes(
-            types::APPROVED,
-            "PolicyApproved",
-            "the bucket's grants.approvals is 0 and the request is within its terms",
-        );
-        self.write(|s| s.conditions = update(&s.conditions, &[set], generation, now)).await?;
-        tell::approved(self.ctx, &self.grant, self.bucket.as_ref());
+        let set = agreement.condition();
+        let note = set.message.clone();
+        self.write(|s| {
+            s.conditions = update(&s.conditions, &[set], generation, now);
+            s.approvals = agreement.approvals.clone();
+        })
+        .await?;
+        tell::approved(self.ctx, &self.grant, self.bucket.as_ref(), &note);
         Ok(())
     }
 
     /// Starts the clock. Both instants are written before anything goes to AWS, and never again.
-    pub(super) async fn activate(&mut self, now: Timestamp) -> Result<(), PassError> {
+    pub(super) async fn activate(&mut self, agreement: &Agreement, now: Timestamp) -> Result<(), PassError> {
         let terms = self.grant.status.as_ref().and_then(|s| s.resolved.as_ref());
-        let seconds = terms.map_or(0, |r| r.duration_seconds);
         // An answer that was under way meanwhile may have set the clock back by a second.
         let begin = terms.and_then(|r| parse_instant(r.not_before.as_deref()?)).map_or(now, |at| at.max(now));
         let start = Timestamp::from_second(begin.as_second()).unwrap_or(begin);
-        let end = after(start, SignedDuration::from_secs(seconds));
         self.write(|s| {
-            s.activated_at = Some(format_instant(start));
-            s.expires_at = Some(format_instant(end));
+            agreement.record(s, start);
             s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
         })
         .await?;
@@ -120,12 +140,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks at the bucket once more before the KMS grant is made: true if it was locked down since the pass began, which the next step ends.
+    /// Looks at bucket and reviews once more before the KMS grant is made: true if the one was locked down, or one of the others revokes the grant,
+    /// since the pass began. The next step ends it.
     pub(super) async fn shut_since(&mut self) -> Result<bool, PassError> {
         let target = terms::target(&self.grant);
         let api: Api<SecureBucket> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
         self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
-        Ok(self.bucket.as_ref().is_none_or(refuses_grants))
+        self.read_reviews().await?;
+        Ok(self.bucket.as_ref().is_none_or(refuses_grants) || self.refused())
     }
 
     pub(super) async fn issue(&mut self) -> Result<(), PassError> {

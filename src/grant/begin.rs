@@ -2,9 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::agree::Agreement;
 use super::decide::{Facts, Step, end};
+use super::states::Happening;
 use crate::api::condition::{find, types};
-use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
+use crate::api::decrypt_grant::{DecryptGrantStatus, ResolvedTerms};
 use crate::domain::time::{MAX_SKEW, after, format_duration, format_instant, parse_instant};
 use crate::role::state::Problem;
 
@@ -31,7 +33,7 @@ impl Skew {
 }
 
 /// Opens the window, if its time has come by AWS's clock.
-pub(super) fn activate(facts: &Facts<'_>, terms: &ResolvedTerms) -> Step {
+pub(super) fn activate(facts: &Facts<'_>, terms: &ResolvedTerms, agreement: Agreement) -> Step {
     let scheduled = terms.not_before.as_deref().and_then(parse_instant).filter(|at| facts.now < *at);
     if let Some(at) = scheduled {
         return Step::Wait {
@@ -43,7 +45,7 @@ pub(super) fn activate(facts: &Facts<'_>, terms: &ResolvedTerms) -> Step {
         // The clock of the window is the `Date` of an answer just received.
         return Step::Look;
     }
-    skewed(facts).unwrap_or(Step::Activate)
+    skewed(facts).unwrap_or(Step::Activate(agreement))
 }
 
 /// Nothing begins by a clock that is wrong. Ending goes on.
@@ -68,7 +70,7 @@ pub(super) fn lapsed(facts: &Facts<'_>, status: &DecryptGrantStatus) -> Option<S
         format_duration(ACTIVATION_WINDOW),
         format_instant(until)
     );
-    Some(end(EndReason::Lapsed, message))
+    Some(end(status, Happening::NotBegunInTime, message))
 }
 
 /// Until when the window of an approved request may be opened, if it is not open yet.

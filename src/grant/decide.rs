@@ -3,18 +3,24 @@
 //! Every step that touches AWS follows from something that status already says, so that a crash at any point continues where it stopped:
 //! terms → approval → window (`expiresAt`) → role policy → KMS grant → its id → end → removal → finalizer.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::begin::{Skew, activate, lapsed, skewed};
+use super::agree::{Agreement, Resolution, agreed, resolution, stop, stopped, timed_out};
+use super::ask::refused;
+use super::begin::{Skew, lapsed, skewed};
 use super::over::{key_state, over, separation_of_duties};
 use super::removal::{failed, remove};
+use super::states::{Happening, end_of, state};
 use super::terms::{check, resolve, target};
 use crate::api::condition::{is_true, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
-use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
+use crate::api::{DecryptGrant, GRANT_FINALIZER, GrantReview, SecureBucket};
 use crate::aws::error::Seen;
 use crate::bucket::desired::{grant_namespaces, max_duration};
 use crate::bucket::lockdown::refuses_grants;
+use crate::domain::enforcement::Enforcement;
 use crate::domain::identity::kms_grant_name;
 use crate::domain::installation::Installation;
 use crate::domain::policy::Document;
@@ -56,6 +62,13 @@ pub struct Facts<'a> {
     pub looked: Option<&'a Looked>,
     /// Other open grants of the same role: what they let it read stays when this one ends.
     pub others: &'a [GrantInput],
+    /// Reviews that name this grant. Before access begins: as the API server has them now, `None` if it was not asked yet. Later: as a watch has
+    /// them, which is enough to take access away.
+    pub reviews: Option<&'a [Arc<GrantReview>]>,
+    /// What is known of the admission policies.
+    pub enforcement: &'a Enforcement,
+    /// Names of older open requests and grants of the same ServiceAccount on the same bucket.
+    pub older: &'a [String],
     /// AWS's clock.
     pub now: Timestamp,
     /// How far the local clock is off.
@@ -67,14 +80,16 @@ pub struct Facts<'a> {
 pub enum Step {
     /// Add our finalizer, before anything else.
     AddFinalizer,
-    /// Write the resolved terms to status.
-    Resolve(Box<ResolvedTerms>),
-    /// Approved by the bucket's own policy.
-    Approve,
+    /// Write the resolved terms and the rules of this moment to status.
+    Resolve(Box<Resolution>),
+    /// Ask the API server for the reviews.
+    ReadReviews,
+    /// Approved, by people or by the bucket's own policy.
+    Approve(Agreement),
     /// Look at role and KMS grants in AWS.
     Look,
-    /// Start the clock: write `activatedAt` and `expiresAt`.
-    Activate,
+    /// Start the clock: write `activatedAt`, `expiresAt`, and what was agreed to.
+    Activate(Agreement),
     /// Write name and role id of the KMS grant, before the call.
     Name {
         /// Name.
@@ -95,6 +110,8 @@ pub enum Step {
         reason: EndReason,
         /// In words.
         message: String,
+        /// The GrantReview that ends it.
+        review: Option<String>,
     },
     /// RevokeGrant.
     Revoke {
@@ -129,8 +146,9 @@ pub(super) fn stalled(reason: &str, message: impl Into<String>) -> Step {
     Step::Wait { problem: Problem::stalled(reason, message), until: None }
 }
 
-pub(super) fn end(reason: EndReason, message: impl Into<String>) -> Step {
-    Step::End { reason, message: message.into() }
+/// The end that the table of states has for what happened.
+pub(super) fn end(status: &DecryptGrantStatus, happening: Happening, message: impl Into<String>) -> Step {
+    Step::End { reason: end_of(state(status), happening), message: message.into(), review: None }
 }
 
 /// Decides.
@@ -166,8 +184,8 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let grant = facts.grant;
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     let target = target(grant);
-    if let Some(lapsed) = lapsed(facts, status) {
-        return lapsed;
+    if let Some(late) = lapsed(facts, status).or_else(|| timed_out(facts, status)) {
+        return late;
     }
     if let Some(why) = facts.bucket_unreadable {
         return unreadable(&target.to_string(), why);
@@ -176,7 +194,8 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let Some(bucket) = consenting else {
         if status.resolved.is_some() {
             return end(
-                EndReason::BucketGone,
+                status,
+                Happening::BucketGone,
                 format!("SecureBucket {target} is gone, or no longer lets this namespace ask"),
             );
         }
@@ -189,16 +208,27 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         );
     };
     if bucket.metadata.deletion_timestamp.is_some() {
-        return end(EndReason::BucketGone, format!("SecureBucket {target} is being deleted"));
+        return end(status, Happening::BucketGone, format!("SecureBucket {target} is being deleted"));
     }
     if refuses_grants(bucket) {
         return end(
-            EndReason::Denied,
+            status,
+            Happening::LockedDown,
             format!("SecureBucket {target} is locked down; ask again with a new grant when that is lifted"),
         );
     }
+    // Nobody reviews what has no terms yet.
+    if status.resolved.is_some() {
+        if facts.reviews.is_none() {
+            return Step::ReadReviews;
+        }
+        if let Some(no) = stopped(facts, install) {
+            return stop(status, Happening::Refused, &no);
+        }
+    }
     let account = &grant.spec.subject.service_account_ref.name;
-    if let Some(problem) = separation_of_duties(bucket, namespace, account) {
+    let problem = separation_of_duties(bucket, namespace, account).or_else(|| refused(grant, bucket, facts.older));
+    if let Some(problem) = problem {
         return Step::Wait { problem, until: None };
     }
     let max = match max_duration(bucket, install) {
@@ -225,34 +255,27 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let bucket_uid = bucket.metadata.uid.clone().unwrap_or_default();
     let terms = resolve(grant, &bucket_uid, &reference, uid, &asked, install);
     match &status.resolved {
-        None => return Step::Resolve(Box::new(terms)),
+        None => return Step::Resolve(Box::new(resolution(grant, bucket, terms))),
         Some(before) if before.terms_hash != terms.terms_hash => {
             return end(
-                EndReason::Denied,
+                status,
+                Happening::Replaced,
                 "bucket or ServiceAccount were replaced since the request was made; create a new grant",
             );
         }
         Some(_) => {}
     }
-    if !is_true(&status.conditions, types::APPROVED) {
-        let approvals = bucket.spec.grants.as_ref().and_then(|g| g.approvals).unwrap_or(1);
-        if approvals > 0 {
-            let what = if approvals == 1 { "1 approval".to_owned() } else { format!("{approvals} approvals") };
-            return wait("AwaitingApproval", format!("awaiting {what} by an owner of SecureBucket {target}"));
-        }
-        return Step::Approve;
-    }
-    activate(facts, &terms)
+    agreed(facts, status, bucket, &terms, install)
 }
 
 /// Within the window: role policy first, then the KMS grant; and every reason to end.
 fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, install: &Installation) -> Step {
-    if let Some(over) = over(facts, status, expires_at) {
+    if let Some(over) = over(facts, status, expires_at, install) {
         return over;
     }
     let Some(looked) = facts.looked else { return Step::Look };
     let Some((input, _)) = open_grant(facts.grant, install, facts.now) else {
-        return end(EndReason::Revoked, "status is not that of an approved grant");
+        return end(status, Happening::RemovedOutside, "status is not that of an approved grant");
     };
     if facts.role.is_some_and(|r| r.left_out.contains(&input.uid)) {
         return stalled(
@@ -263,17 +286,17 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
     let (role_id, document) = match &looked.role {
         Seen::Unreadable(e) => return failed(e, false, install),
         Seen::Absent if status.kms_grant.is_some() => {
-            return end(EndReason::Revoked, "the role was removed outside the operator");
+            return end(status, Happening::RemovedOutside, "the role was removed outside the operator");
         }
         Seen::Absent => return granting(facts),
         Seen::Value((id, document)) => (id, document.as_ref()),
     };
     if status.kms_grant.as_ref().is_some_and(|k| k.role_id != *role_id) {
-        return end(EndReason::Revoked, "the role was replaced outside the operator");
+        return end(status, Happening::RemovedOutside, "the role was replaced outside the operator");
     }
     let kms = match &looked.kms {
         Seen::Unreadable(e) => return failed(e, false, install),
-        Seen::Absent => return end(EndReason::Revoked, "the key is gone"),
+        Seen::Absent => return end(status, Happening::RemovedOutside, "the key is gone"),
         Seen::Value(kms) => kms,
     };
     let Some(terms) = status.resolved.as_ref() else { return Step::Settled };
@@ -290,9 +313,11 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
     match (&named.id, ours) {
         (None, Some(grant)) => Step::RecordIssued { id: grant.id.clone() },
         (None, None) => unready(facts, terms, document, &input, install).unwrap_or(Step::Issue),
-        (Some(_), None) => {
-            end(EndReason::Revoked, "the KMS grant was removed outside the operator; it is not issued again")
-        }
+        (Some(_), None) => end(
+            status,
+            Happening::RemovedOutside,
+            "the KMS grant was removed outside the operator; it is not issued again",
+        ),
         (Some(_), Some(_)) => usable(facts, status),
     }
 }

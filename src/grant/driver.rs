@@ -7,17 +7,18 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
-use super::begin::{Skew, opens_until};
+use super::agree::{judge, request_until};
+use super::begin::Skew;
 use super::bound::{bound, put};
 use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
 use super::observe::unlooked;
-use super::overlap::{still_readable, with_others};
+use super::overlap::{older, still_readable, with_others};
 use super::removal::kept_until;
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
-use crate::api::{DecryptGrant, GRANT_FINALIZER, SecureBucket};
+use crate::api::{DecryptGrant, GRANT_FINALIZER, GrantReview, SecureBucket};
 use crate::aws::error::AwsError;
 use crate::clock::Whose;
 use crate::domain::time::{format_instant, parse_instant};
@@ -49,7 +50,7 @@ pub async fn reconcile(ctx: &Context, key: ObjectKey) -> Next {
             let pause = failed(&ctx.grant_backoff, &key, &error);
             let now = ctx.clock.aws_now();
             let cached = ctx.caches.grants.get(&key.namespace, &key.name);
-            let opens = cached.as_ref().and_then(|g| opens_until(g.status.as_ref()?));
+            let opens = cached.as_ref().and_then(|g| request_until(g.status.as_ref()?));
             let moments = cached.map_or([None; 2], |g| [removal_due(&g), overdue_from(&g, now)]);
             let deadline = moments.into_iter().flatten().chain(opens).filter(|at| now < *at).min();
             match (pause, deadline) {
@@ -87,6 +88,8 @@ pub(super) struct Work<'a> {
     pub(super) bucket_unreadable: Option<String>,
     pub(super) service_account_uid: Option<String>,
     pub(super) looked: Option<Looked>,
+    /// Reviews that name the grant; of one that has not begun, as the API server has them.
+    pub(super) reviews: Option<Vec<Arc<GrantReview>>>,
 }
 
 async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
@@ -100,7 +103,9 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         return Ok(Next::In(SOON));
     }
     let (bucket, bucket_unreadable, service_account_uid) = surroundings(ctx, key, &grant).await?;
-    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None };
+    let begun = grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() || s.ended.is_some());
+    let reviews = begun.then(|| reviews_of(ctx, &grant));
+    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None, reviews };
     for _ in 0..STEPS {
         let step = work.decide();
         match work.perform(&step).await {
@@ -150,8 +155,14 @@ async fn surroundings(
 
 impl Work<'_> {
     fn decide(&self) -> Step {
+        self.with_facts(|facts| decide(facts, &self.ctx.install))
+    }
+
+    /// What is known, as a pure function takes it.
+    fn with_facts<T>(&self, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
         let role = self.ctx.roles.get(&self.role_key());
         let others = self.others();
+        let (enforcement, older) = (self.ctx.enforcement(), self.older());
         let facts = Facts {
             grant: &self.grant,
             bucket: self.bucket.as_ref(),
@@ -160,10 +171,23 @@ impl Work<'_> {
             role: role.as_ref(),
             looked: self.looked.as_ref(),
             others: &others,
+            reviews: self.reviews.as_deref(),
+            enforcement: &enforcement,
+            older: &older,
             now: self.ctx.clock.aws_now(),
             skew: Skew { aws: self.ctx.clock.skew(Whose::Aws), kubernetes: self.ctx.clock.skew(Whose::Kubernetes) },
         };
-        decide(&facts, &self.ctx.install)
+        judge(&facts)
+    }
+
+    /// Names of older requests and grants of the same ServiceAccount on the same bucket that are not over.
+    fn older(&self) -> Vec<String> {
+        older(&self.grant, self.ctx.caches.grants.list_in(&self.role_key().namespace).iter().map(AsRef::as_ref))
+    }
+
+    /// True if a reviewer's no is among the reviews.
+    pub(super) fn refused(&self) -> bool {
+        self.with_facts(|f| judge(f, &self.ctx.install)).is_some_and(|v| v.stop.is_some())
     }
 
     fn role_key(&self) -> RoleKey {
@@ -191,8 +215,12 @@ impl Work<'_> {
         still_readable(&self.grant, others, self.bucket.as_ref(), &self.ctx.install, now)
     }
 
-    /// What the ServiceAccount and other grants say beside the decision.
+    /// What reviews, the ServiceAccount and other grants say beside the decision.
     fn inform(&self, status: &mut DecryptGrantStatus, now: Timestamp) {
+        let waits = status.expires_at.is_none() && status.ended.is_none() && status.resolved.is_some();
+        if let Some(verdict) = waits.then(|| self.with_facts(|f| judge(f, &self.ctx.install))).flatten() {
+            status.approvals = verdict.approvals;
+        }
         let key = self.role_key();
         let named = self.ctx.annotated_role(&key.namespace, &key.service_account);
         let named = named.as_ref().map(Option::as_deref);
@@ -208,7 +236,7 @@ impl Work<'_> {
     async fn perform(&mut self, step: &Step) -> Result<Option<Next>, PassError> {
         let now = self.ctx.clock.aws_now();
         // The clock of a grant does not start before it can be given.
-        if let (Step::Activate | Step::Issue, Err(until)) = (step, self.ctx.may_widen()) {
+        if let (Step::Activate(_) | Step::Issue, Err(until)) = (step, self.ctx.may_widen()) {
             return self.held_back(until, now).await.map(Some);
         }
         match step {
@@ -216,10 +244,17 @@ impl Work<'_> {
                 self.first_visit().await?;
                 self.grant = finalizer::add(&self.api, &self.grant, GRANT_FINALIZER).await?;
             }
-            Step::Resolve(terms) => self.write(|s| s.resolved = Some((**terms).clone())).await?,
-            Step::Approve => self.approve().await?,
-            Step::Look => self.look().await,
-            Step::Activate => self.activate(now).await?,
+            Step::Resolve(resolution) => self.resolve(resolution).await?,
+            Step::ReadReviews => self.read_reviews().await?,
+            Step::Approve(agreement) => self.approve(agreement).await?,
+            Step::Look => {
+                self.look().await;
+                if self.grant.status.as_ref().is_some_and(|s| s.expires_at.is_none()) {
+                    // Reviews are read last of all before access begins.
+                    self.reviews = None;
+                }
+            }
+            Step::Activate(agreement) => self.activate(agreement, now).await?,
             Step::Name { name, role_id } => {
                 let named = KmsGrantStatus { name: name.clone(), role_id: role_id.clone(), id: None };
                 self.write(|s| s.kms_grant = Some(named)).await?;
@@ -230,10 +265,15 @@ impl Work<'_> {
                 }
             }
             Step::RecordIssued { id } => self.record_issued(id, now).await?,
-            Step::End { reason, message } => {
+            Step::End { reason, message, review } => {
                 let others = self.still_readable(now);
                 let message = with_others(message, &others);
-                let end = EndStatus { reason: *reason, at: format_instant(now), message: message.clone() };
+                let end = EndStatus {
+                    reason: *reason,
+                    at: format_instant(now),
+                    message: message.clone(),
+                    review: review.clone(),
+                };
                 self.conclude(step, |s| {
                     s.ended = Some(end);
                     s.still_readable_through = others;
@@ -345,7 +385,7 @@ impl Work<'_> {
     fn bounded(&self, next: Next, status: &DecryptGrantStatus, now: Timestamp) -> Next {
         let overdue = overdue_from(&self.grant, now).filter(|at| now < *at);
         let end = status.expires_at.as_deref().and_then(parse_instant).filter(|_| status.ended.is_none());
-        let limit = end.or_else(|| opens_until(status)).filter(|at| now < *at).or(overdue);
+        let limit = end.or_else(|| request_until(status)).filter(|at| now < *at).or(overdue);
         let Some(limit) = limit.map(|at| until(self.ctx, at)) else { return next };
         match next {
             Next::In(wait) => Next::In(wait.min(limit)),
@@ -353,6 +393,12 @@ impl Work<'_> {
             other => other,
         }
     }
+}
+
+/// Reviews that name the grant, as the watch has them.
+pub(super) fn reviews_of(ctx: &Context, grant: &DecryptGrant) -> Vec<Arc<GrantReview>> {
+    let namespace = terms::target(grant).namespace;
+    ctx.caches.reviews.list_in(&namespace).into_iter().filter(|r| terms::named_by(grant, r)).collect()
 }
 
 /// Grants that ask for a bucket.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "operator")]
 mod act;
+pub mod agree;
+mod ask;
 pub mod begin;
 pub mod bound;
 pub mod deadline;
@@ -13,6 +15,8 @@ pub mod observe;
 mod over;
 pub mod overlap;
 mod removal;
+pub mod review;
+pub mod states;
 pub mod status;
 #[cfg(feature = "operator")]
 pub mod tell;

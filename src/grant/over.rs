@@ -2,31 +2,42 @@
 
 use jiff::Timestamp;
 
+use super::agree::{stop, stopped};
 use super::decide::{Facts, Step, end};
+use super::states::Happening;
 use crate::api::SecureBucket;
-use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
+use crate::api::decrypt_grant::DecryptGrantStatus;
 use crate::bucket::desired::grant_namespaces;
 use crate::bucket::lockdown::refuses_grants;
+use crate::domain::installation::Installation;
 use crate::role::state::Problem;
 
 /// States of a key that somebody has brought about so that nobody reads: they end grants.
 const CLOSED: [&str; 3] = ["Disabled", "PendingDeletion", "Unavailable"];
 
 /// The reason why a window that was opened is over, if it is.
-pub(super) fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp) -> Option<Step> {
+pub(super) fn over(
+    facts: &Facts<'_>,
+    status: &DecryptGrantStatus,
+    expires_at: Timestamp,
+    install: &Installation,
+) -> Option<Step> {
     let grant = facts.grant;
     let terms = status.resolved.as_ref()?;
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     if facts.now >= expires_at {
-        return Some(end(EndReason::Expired, "its time passed"));
+        return Some(end(status, Happening::TimePassed, "its time passed"));
     }
     if grant.metadata.deletion_timestamp.is_some() {
-        return Some(end(EndReason::HandedBack, "handed back by deletion"));
+        return Some(end(status, Happening::HandedBack, "handed back by deletion"));
+    }
+    if let Some(no) = stopped(facts, install) {
+        return Some(stop(status, Happening::Revoked, &no));
     }
     match facts.service_account_uid {
-        None => return Some(end(EndReason::Revoked, "the ServiceAccount is gone")),
+        None => return Some(end(status, Happening::Replaced, "the ServiceAccount is gone")),
         Some(uid) if uid != terms.service_account_uid => {
-            return Some(end(EndReason::Revoked, "the ServiceAccount was replaced"));
+            return Some(end(status, Happening::Replaced, "the ServiceAccount was replaced"));
         }
         Some(_) => {}
     }
@@ -34,25 +45,30 @@ pub(super) fn over(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: T
         return None;
     }
     let Some(bucket) = facts.bucket.filter(|b| b.metadata.uid.as_deref() == Some(&terms.bucket_uid)) else {
-        return Some(end(EndReason::BucketGone, "the SecureBucket is gone"));
+        return Some(end(status, Happening::BucketGone, "the SecureBucket is gone"));
     };
     if bucket.metadata.deletion_timestamp.is_some() {
-        return Some(end(EndReason::BucketGone, "the SecureBucket is being deleted"));
+        return Some(end(status, Happening::BucketGone, "the SecureBucket is being deleted"));
     }
     if refuses_grants(bucket) {
-        return Some(end(EndReason::LockedDown, "the SecureBucket was locked down"));
+        return Some(end(status, Happening::LockedDown, "the SecureBucket was locked down"));
     }
     if let Some(state) = key_state(facts).filter(|state| CLOSED.contains(state)) {
-        return Some(end(EndReason::Revoked, format!("the key was disabled outside the operator (state {state})")));
+        return Some(end(
+            status,
+            Happening::RemovedOutside,
+            format!("the key was disabled outside the operator (state {state})"),
+        ));
     }
     if !grant_namespaces(bucket).iter().any(|n| n == namespace) {
         return Some(end(
-            EndReason::Revoked,
+            status,
+            Happening::ConsentWithdrawn,
             "the bucket's owner no longer lets this namespace read (spec.grants.allowedNamespaces)",
         ));
     }
     if separation_of_duties(bucket, namespace, &terms.service_account).is_some() {
-        return Some(end(EndReason::Revoked, "the ServiceAccount holds a duty on this bucket now"));
+        return Some(end(status, Happening::ConsentWithdrawn, "the ServiceAccount holds a duty on this bucket now"));
     }
     None
 }

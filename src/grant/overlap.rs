@@ -6,6 +6,7 @@ use crate::api::secure_bucket::Duty;
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::desired::entry_prefixes;
 use crate::domain::installation::Installation;
+use crate::grant::terms::target;
 use crate::role::desired::{open_grant, window};
 
 /// Other open grants, and a Processor's duty, through which the subject of `grant` goes on to read under overlapping prefixes of the bucket.
@@ -38,6 +39,21 @@ pub fn still_readable<'a>(
     let overlapping = entry.filter(|a| entry_prefixes(a).ok().flatten().is_some_and(|p| p.overlaps(&mine.prefixes)));
     names.extend(overlapping.map(|a| format!("Processor duty {}", a.name)));
     names
+}
+
+/// Names of older requests and grants of the same ServiceAccount on the same bucket that are not over, the oldest first.
+pub fn older<'a>(grant: &DecryptGrant, others: impl IntoIterator<Item = &'a DecryptGrant>) -> Vec<String> {
+    let age = |g: &DecryptGrant| (g.metadata.creation_timestamp.as_ref().map(|at| at.0), g.metadata.uid.clone());
+    let same = |other: &DecryptGrant| {
+        other.spec.subject == grant.spec.subject
+            && other.metadata.namespace == grant.metadata.namespace
+            && target(other) == target(grant)
+            && other.metadata.deletion_timestamp.is_none()
+            && other.status.as_ref().is_none_or(|s| s.ended.is_none())
+    };
+    let mut all: Vec<&DecryptGrant> = others.into_iter().filter(|o| same(o) && age(o) < age(grant)).collect();
+    all.sort_by_key(|g| age(g));
+    all.iter().filter_map(|g| g.metadata.name.clone()).collect()
 }
 
 /// The message of an end, with what does not end.

@@ -79,12 +79,18 @@ fn open(status: &DecryptGrantStatus, step: &Step, now: Timestamp) -> Vec<Set> {
 fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step, overdue: Option<Timestamp>) -> Vec<Set> {
     let word = word(end.reason);
     let mut sets = vec![Set::no(types::ACTIVE, word, &end.message)];
-    if end.reason == EndReason::Denied && !is_true(&status.conditions, types::APPROVED) {
-        sets.push(Set::yes(types::DENIED, "Refused", &end.message));
+    let refusal = match end.reason {
+        EndReason::Denied if end.review.is_some() => Some("DeniedByReviewer"),
+        EndReason::Denied => Some("Refused"),
+        EndReason::ApprovalTimedOut => Some("ApprovalTimedOut"),
+        _ => None,
+    };
+    if let Some(reason) = refusal.filter(|_| !is_true(&status.conditions, types::APPROVED)) {
+        sets.push(Set::yes(types::DENIED, reason, &end.message));
     }
     match (&status.removal, step) {
         // It never gave anything, and never will: its holder has to ask anew.
-        (Some(_), _) if matches!(end.reason, EndReason::Denied | EndReason::Lapsed) => {
+        (Some(_), _) if matches!(end.reason, EndReason::Denied | EndReason::ApprovalTimedOut | EndReason::Lapsed) => {
             sets.push(Set::no(types::READY, word, &end.message));
             sets.push(Set::yes(types::STALLED, word, &end.message));
         }

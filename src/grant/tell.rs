@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::agree::AWAITING;
 use super::deadline::{ALLOWANCE, end_of};
 use super::status::word;
 use super::terms::target;
@@ -53,11 +54,19 @@ pub fn decided(grant: &DecryptGrant, decision: &str, why: &str) {
         duration = spec.duration.0,
         not_before = spec.not_before.as_ref().map(|at| at.0.as_str()),
         reason = spec.reason,
+        ticket = spec.ticket.as_deref(),
+        requester = spec.requester.as_ref().map(|r| r.username.as_str()),
+        approved_by = approvers(&status),
         terms_hash = resolved.map(|r| r.terms_hash.as_str()),
         expires_at = status.expires_at.as_deref(),
         why,
         "decision"
     );
+}
+
+fn approvers(status: &DecryptGrantStatus) -> Option<String> {
+    let names: Vec<&str> = status.approvals.iter().map(|a| a.reviewer.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// Somebody asks. The bucket hears of it only if it lets that namespace ask.
@@ -69,9 +78,9 @@ pub fn requested(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBuck
     both(ctx, grant, consenting, Reason::GrantRequested, &note);
 }
 
-/// The policy of the bucket approved.
-pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>) {
-    both(ctx, grant, bucket, Reason::GrantApproved, "approved by the bucket's policy (grants.approvals: 0)");
+/// Approved, by people or by the policy of the bucket.
+pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, by_whom: &str) {
+    both(ctx, grant, bucket, Reason::GrantApproved, by_whom);
 }
 
 /// The window is open: from now on its time runs.
@@ -133,6 +142,13 @@ pub fn transition(
             // The approval has AWS's time.
             ctx.metrics.grant_activated(ctx.clock.aws_now().duration_since(approved.last_transition_time.0));
         }
+    }
+    let waits =
+        |status: &DecryptGrantStatus| find(&status.conditions, types::ACTIVE).is_some_and(|c| c.reason == AWAITING);
+    if waits(is) && !waits(was) {
+        let why = find(&is.conditions, types::ACTIVE).map(|c| c.message.clone()).unwrap_or_default();
+        let who = grant.spec.requester.as_ref().map(|r| r.username.clone()).unwrap_or_default();
+        both(ctx, grant, bucket, Reason::ApprovalRequested, &format!("{who} asks: {why}"));
     }
     match find(&is.conditions, types::STALLED) {
         Some(stalled) => {

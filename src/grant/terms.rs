@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::decrypt_grant::ResolvedTerms;
-use crate::api::{DecryptGrant, SecureBucket};
+use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::domain::identity;
 use crate::domain::installation::Installation;
 use crate::domain::prefix::Prefixes;
@@ -36,6 +36,12 @@ pub fn target(grant: &DecryptGrant) -> Target {
 pub fn asks_for(grant: &DecryptGrant, bucket: &SecureBucket) -> bool {
     let target = target(grant);
     bucket.metadata.namespace.as_ref() == Some(&target.namespace) && bucket.metadata.name.as_ref() == Some(&target.name)
+}
+
+/// True if it is this grant that a review names, or one made before under the name.
+pub fn named_by(grant: &DecryptGrant, review: &GrantReview) -> bool {
+    let (named, meta) = (&review.spec.grant_ref, &grant.metadata);
+    meta.namespace.as_ref() == Some(&named.namespace) && meta.name.as_ref() == Some(&named.name)
 }
 
 /// How far ahead of a request `notBefore` may be.

@@ -75,7 +75,9 @@ reasons! {
     InvalidSpec Warning "The spec asks for something that cannot be; the message says what to change.";
     NameTaken Warning "The bucket name belongs to somebody else.";
     Stalled Warning "Nothing more happens without a human; the message says what is needed.";
-    GrantRequested Normal "A DecryptGrant asks to read from the bucket and waits for approval.";
+    GrantRequested Normal "A DecryptGrant asks to read from the bucket.";
+    ApprovalRequested Normal "A DecryptGrant waits for people to approve it; the note has what a GrantReview must name.";
+    ReviewNotCounted Warning "A GrantReview does not count; its condition `Counted` says why not and what to do.";
     GrantApproved Normal "A DecryptGrant has the approvals that it needs.";
     GrantRefused Warning "A DecryptGrant was refused; it will never become active.";
     GrantActivated Normal "A DecryptGrant became active: its ServiceAccount can read until it ends.";

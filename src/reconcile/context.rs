@@ -15,13 +15,14 @@ use super::leadership::Leadership;
 use super::outcome::PassError;
 use super::queue::{Next, Queue};
 use crate::api::lockdown::LockdownStatus;
-use crate::api::{DecryptGrant, ROLE_ARN, SecureBucket};
+use crate::api::{DecryptGrant, GrantReview, ROLE_ARN, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::listing::Listings;
 use crate::bucket::foreign::Claim;
 use crate::bucket::lockdown::Lift;
 use crate::bucket::plan::Plan;
 use crate::clock::Clock;
+use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
 use crate::k8s::ApiError;
 use crate::k8s::configmap::{self, ConfigMapError};
@@ -65,6 +66,8 @@ pub struct Caches {
     pub buckets: Cache<SecureBucket>,
     /// DecryptGrants.
     pub grants: Cache<DecryptGrant>,
+    /// GrantReviews.
+    pub reviews: Cache<GrantReview>,
     /// ServiceAccounts, metadata only.
     pub service_accounts: Cache<PartialObjectMeta<ServiceAccount>>,
     /// Namespaces, metadata only.
@@ -80,6 +83,8 @@ pub struct Queues {
     pub roles: Queue<RoleKey>,
     /// Passes over DecryptGrants. Ordered by due time, so that overdue ends go first.
     pub grants: Queue<ObjectKey>,
+    /// GrantReviews whose condition is to be written.
+    pub reviews: Queue<ObjectKey>,
 }
 
 /// What the writer of roles last saw, and what it was asked.
@@ -206,6 +211,10 @@ pub struct Context {
     pub quiet: Mutex<BTreeMap<RoleKey, (Inputs, Instant)>>,
     /// Access that somebody gave outside the operator.
     pub foreign: ForeignSeen,
+    /// Failed passes over GrantReviews, in a row.
+    pub review_backoff: Backoff<ObjectKey>,
+    /// What is known of the admission policies.
+    pub enforcement: Mutex<Enforcement>,
     /// SecureBuckets whose last failure was told as an event: (reason, message).
     pub told: Mutex<BTreeMap<String, String>>,
 }
@@ -214,6 +223,27 @@ impl Context {
     /// True if objects of this namespace are this process's business.
     pub fn serves(&self, namespace: &str) -> bool {
         self.served.is_empty() || self.served.iter().any(|n| n == namespace)
+    }
+
+    /// What is known of the admission policies now.
+    pub fn enforcement(&self) -> Enforcement {
+        lock(&self.enforcement).clone()
+    }
+
+    /// Notes what became known of the admission policies. If it is something new, every request that has not begun, and every review, is looked at
+    /// again.
+    pub fn set_enforcement(&self, known: Enforcement) {
+        let before = std::mem::replace(&mut *lock(&self.enforcement), known.clone());
+        if before == known {
+            return;
+        }
+        let open = |g: &DecryptGrant| g.status.as_ref().is_none_or(|s| s.ended.is_none());
+        for grant in self.caches.grants.list().iter().filter(|g| open(g)) {
+            self.queues.grants.add_now(ObjectKey::of(&**grant));
+        }
+        for review in self.caches.reviews.list() {
+            self.queues.reviews.add_now(ObjectKey::of(&*review));
+        }
     }
 
     /// `None` if access may be given now. Otherwise this process took over from one that may still have calls under way, and gives nothing

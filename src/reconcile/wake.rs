@@ -12,15 +12,17 @@ use tokio::time::Instant;
 
 use super::context::{ObjectKey, Queues, lock};
 use super::queue::Queue;
-use crate::api::condition::{find, types};
+use crate::api::condition::{find, reason, types};
+use crate::api::grant_review::Decision;
 use crate::api::{
-    BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, LIFT_LOCKDOWN, RECONCILE_AT, ROLE_ARN, SecureBucket,
+    BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER, GrantReview, LIFT_LOCKDOWN, RECONCILE_AT, ROLE_ARN, SecureBucket,
 };
 use crate::bucket::access::role_keys;
 use crate::bucket::lockdown::{level, refuses_grants};
 use crate::clock::Clock;
+use crate::grant::agree::AWAITING;
 use crate::grant::deadline::removal_due;
-use crate::grant::terms::target;
+use crate::grant::terms::{named_by, target};
 use crate::k8s::watch::{Cache, WatchEvent};
 use crate::role::state::RoleKey;
 
@@ -55,7 +57,7 @@ impl Waker {
     }
 
     /// A SecureBucket came, changed or went.
-    pub fn bucket(&self, event: &WatchEvent<SecureBucket>, grants: &Cache<DecryptGrant>) {
+    pub fn bucket(&self, event: &WatchEvent<SecureBucket>, grants: &Cache<DecryptGrant>, reviews: &Cache<GrantReview>) {
         let (bucket, gone) = match event {
             WatchEvent::Applied(b) => (b, false),
             WatchEvent::Deleted(b) => (b, true),
@@ -112,14 +114,19 @@ impl Waker {
                 }
             }
         }
+        if self.changed("bucket/reviews", &key, json!([bucket.uid(), bucket.spec.grants])) || gone {
+            for review in reviews.list_in(&key.namespace).iter().filter(|r| r.spec.bucket_ref.name == key.name) {
+                self.queues.reviews.add_now(ObjectKey::of(&**review));
+            }
+        }
         if gone {
-            self.forget(&key, &["bucket", "bucket/roles", "bucket/grants", "bucket/shut"]);
+            self.forget(&key, &["bucket", "bucket/roles", "bucket/grants", "bucket/shut", "bucket/reviews"]);
             lock(&self.roles).remove(&key);
         }
     }
 
     /// A DecryptGrant came, changed or went.
-    pub fn grant(&self, event: &WatchEvent<DecryptGrant>, grants: &Cache<DecryptGrant>) {
+    pub fn grant(&self, event: &WatchEvent<DecryptGrant>, grants: &Cache<DecryptGrant>, reviews: &Cache<GrantReview>) {
         let (grant, gone) = match event {
             WatchEvent::Applied(g) => (g, false),
             WatchEvent::Deleted(g) => (g, true),
@@ -164,24 +171,75 @@ impl Waker {
         self.end(grant, &key, gone);
         let active = find(&status.conditions, types::ACTIVE).map(|c| c.status.clone());
         let ended = status.ended.is_some();
+        // The list of those that wait for people, and what it shows of each.
+        let waits = find(&status.conditions, types::ACTIVE).is_some_and(|c| c.reason == AWAITING);
+        let pending = waits.then_some((&status.resolved, &status.approvals, &status.pending_until));
         let for_bucket =
-            json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal]);
+            json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal, pending]);
         if self.changed("grant/bucket", &key, for_bucket) || gone {
             let target = target(grant);
             self.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
         }
         if self.changed("grant/ended", &key, json!(ended)) || gone {
             let account = &grant.spec.subject.service_account_ref.name;
-            let ended_before = |g: &&Arc<DecryptGrant>| {
+            // Those that ended before, because it says so if others let them read; those for which there was no room beside this one.
+            let concerned = |g: &&Arc<DecryptGrant>| {
                 g.spec.subject.service_account_ref.name == *account
-                    && g.status.as_ref().is_some_and(|s| !s.still_readable_through.is_empty())
+                    && g.status.as_ref().is_some_and(|s| {
+                        !s.still_readable_through.is_empty() || reason(&s.conditions, types::STALLED) == "TooManyOpen"
+                    })
             };
-            for other in grants.list_in(&key.namespace).iter().filter(ended_before) {
+            for other in grants.list_in(&key.namespace).iter().filter(concerned) {
                 self.queues.grants.add_now(ObjectKey::of(&**other));
             }
         }
+        let for_reviews = json!([
+            life,
+            status.resolved.as_ref().map(|r| &r.terms_hash),
+            status.approval_rules,
+            status.approvals,
+            status.activated_at,
+            ended,
+        ]);
+        if self.changed("grant/reviews", &key, for_reviews) || gone {
+            for review in reviews.list_in(&target(grant).namespace).iter().filter(|r| named_by(grant, r)) {
+                self.queues.reviews.add_now(ObjectKey::of(&**review));
+            }
+        }
         if gone {
-            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended"]);
+            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended", "grant/reviews"]);
+        }
+    }
+
+    /// A GrantReview came or went: work for the grant that it names, and for what is said of other reviews of that grant.
+    pub fn review(&self, event: &WatchEvent<GrantReview>, reviews: &Cache<GrantReview>) {
+        let (review, gone) = match event {
+            WatchEvent::Applied(r) => (r, false),
+            WatchEvent::Deleted(r) => (r, true),
+            WatchEvent::Undecodable(u) => {
+                tracing::warn!(
+                    namespace = u.namespace,
+                    name = u.name,
+                    error = u.error,
+                    "GrantReview cannot be decoded"
+                );
+                return;
+            }
+            WatchEvent::Synced => return,
+        };
+        let key = ObjectKey::of(&**review);
+        if !self.changed("review", &key, json!([review.uid(), review.metadata.deletion_timestamp.is_some()])) && !gone {
+            return;
+        }
+        let named = &review.spec.grant_ref;
+        let grant = ObjectKey { namespace: named.namespace.clone(), name: named.name.clone() };
+        // A right that is to be taken away waits for nobody.
+        add(&self.queues.grants, grant, !gone && review.spec.decision != Decision::Approve);
+        for other in reviews.list_in(&key.namespace).iter().filter(|r| r.spec.grant_ref == *named) {
+            self.queues.reviews.add_now(ObjectKey::of(&**other));
+        }
+        if gone {
+            self.forget(&key, &["review"]);
         }
     }
 

@@ -41,6 +41,7 @@ fn example() -> Example {
         oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
         boundary: place.policy("securebucket-c1-boundary"),
         pin_federation: true,
+        fixed_session_roles: Vec::new(),
         timing: Timing::default(),
         place,
     };

@@ -38,6 +38,8 @@ mod lockdown_lift;
 mod quiet;
 mod refusals;
 mod release;
+mod reviews;
+mod reviews_rules;
 mod roles_rest;
 mod scene;
 mod secrets;

@@ -96,6 +96,7 @@ async fn conditions_from_the_first_visit_to_the_last() {
     let wanted = json!({
         "bucketKey": "Enabled", "rotationPeriodDays": 365, "versioning": "Enabled", "deletionPolicy": "Retain",
         "grantNamespaces": [world.namespace], "maxDuration": "8h", "approvals": 1, "foreignGrants": "Report",
+        "selfApproval": "Forbid", "pendingTTL": "24h", "maxOpenPerSubject": 5, "allowDefaultServiceAccount": false,
     });
     assert_eq!(effective, wanted);
 }

@@ -32,6 +32,7 @@ pub fn install() -> Installation {
         oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
         boundary: place.policy("securebucket-c1-boundary"),
         pin_federation: false,
+        fixed_session_roles: Vec::new(),
         timing: Timing::default(),
         place,
     }

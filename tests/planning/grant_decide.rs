@@ -114,7 +114,9 @@ fn reasons_to_wait_before_the_window() {
         (
             "approvals unsaid",
             Resolved,
-            |k| k.bucket().spec.grants.as_mut().unwrap().approvals = None,
+            |k| {
+                k.bucket().spec.grants.as_mut().unwrap().approvals = None;
+            },
             "wait AwaitingApproval",
         ),
     ];

@@ -1,11 +1,11 @@
 //! The operator's passes over a grant and over the role that grants share, on the model.
 
-use jiff::SignedDuration;
 use securebucket::api::GRANT_FINALIZER;
-use securebucket::api::condition::{Set, types, update};
+use securebucket::api::condition::update;
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use securebucket::aws::error::Seen;
 use securebucket::bucket::lockdown::refuses_grants;
+use securebucket::domain::enforcement::Enforcement;
 use securebucket::domain::time::{after, format_instant};
 use securebucket::grant::begin::Skew;
 use securebucket::grant::decide::{Facts, Step, decide};
@@ -50,6 +50,11 @@ impl World {
     /// One pass over a grant, as `grant/driver.rs` makes it. True if anything was done.
     pub fn grant_pass(&mut self, name: &str) -> bool {
         let mut looked = None;
+        let mut reviews = self
+            .grants
+            .get(name)
+            .filter(|g| g.status.as_ref().is_some_and(|s| s.expires_at.is_some()))
+            .map(|g| self.reviews_of(g));
         let before = self.traces(name);
         for _ in 0..24 {
             let Some(grant) = self.grants.get(name).cloned() else { break };
@@ -66,11 +71,19 @@ impl World {
                 role: self.state.as_ref(),
                 looked: looked.as_ref(),
                 others: &others,
+                reviews: reviews.as_deref(),
+                enforcement: &Enforcement::elsewhere(),
+                older: &[],
                 now: self.time(),
                 skew: Skew::default(),
             };
             let step = decide(&facts, &install());
+            if step == Step::ReadReviews {
+                reviews = Some(self.reviews_of(&grant));
+                continue;
+            }
             if step == Step::Look {
+                reviews = reviews.filter(|_| grant.status.as_ref().is_some_and(|s| s.expires_at.is_some()));
                 looked = Some(self.look(grant.metadata.uid.as_deref().unwrap()));
                 continue;
             }
@@ -78,7 +91,7 @@ impl World {
             if !rested {
                 self.tell(format!("{name}: {}", format!("{step:?}").chars().take(90).collect::<String>()));
             }
-            if matches!(step, Step::Activate | Step::End { .. } | Step::Issue | Step::Revoke { .. }) {
+            if matches!(step, Step::Activate(_) | Step::End { .. } | Step::Issue | Step::Revoke { .. }) {
                 looked = None;
             }
             if self.perform(name, grant, step).is_err() || rested {
@@ -127,15 +140,14 @@ impl World {
                 let left = self.listed().iter().any(|g| ids.contains(&g.id));
                 return if left { Err(Broken) } else { Ok(()) };
             }
-            Step::Resolve(terms) => status.resolved = Some(*terms),
-            Step::Approve => {
-                let set = Set::yes(types::APPROVED, "PolicyApproved", "");
-                status.conditions = update(&status.conditions, &[set], 1, now);
+            Step::Resolve(resolution) => resolution.record(&mut status),
+            Step::Approve(agreement) => {
+                status.conditions = update(&status.conditions, &[agreement.condition()], 1, now);
+                status.approvals = agreement.approvals;
             }
-            Step::Activate => {
-                let length = SignedDuration::from_secs(status.resolved.as_ref().unwrap().duration_seconds);
-                status.activated_at = Some(format_instant(now));
-                status.expires_at = Some(format_instant(after(now, length)));
+            Step::Activate(agreement) => {
+                self.begun(&grant, &agreement);
+                agreement.record(&mut status, now);
             }
             Step::Name { name, role_id } => status.kms_grant = Some(KmsGrantStatus { name, role_id, id: None }),
             Step::RecordIssued { id } => {
@@ -143,8 +155,8 @@ impl World {
                 let wait = install().timing.policy_propagation.try_into().unwrap();
                 status.usable_by = Some(format_instant(after(now, wait)));
             }
-            Step::End { reason, message } => {
-                status.ended = Some(EndStatus { reason, at: format_instant(now), message });
+            Step::End { reason, message, review } => {
+                status.ended = Some(EndStatus { reason, at: format_instant(now), message, review });
             }
             Step::RecordRemoval { evidence } => {
                 assert!(
@@ -154,7 +166,7 @@ impl World {
                 status.removal = Some(RemovalStatus { verified_at: format_instant(now), evidence });
             }
             Step::Wait { .. } | Step::Settled => status = settle(&grant, status, &step, now, now),
-            Step::Look => {}
+            Step::Look | Step::ReadReviews => {}
         }
         self.write_if_changed(name, &grant, status)
     }

@@ -1,12 +1,16 @@
 //! A DecryptGrant at every stage of its life, with what is known of it: where the rows of the tables start.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
+use securebucket::api::GrantReview;
 use securebucket::api::condition::{Set, types};
 use securebucket::api::decrypt_grant::{
     DecryptGrant, DecryptGrantStatus, EndReason, EndStatus, KmsGrantStatus, RemovalStatus,
 };
 use securebucket::api::secure_bucket::SecureBucket;
 use securebucket::aws::error::Seen;
+use securebucket::domain::enforcement::Enforcement;
 use securebucket::domain::identity::kms_grant_name;
 use securebucket::domain::policy::Document;
 use securebucket::domain::time::format_instant;
@@ -70,6 +74,9 @@ pub struct Known {
     pub role: Option<RoleState>,
     pub looked: Option<Looked>,
     pub others: Vec<GrantInput>,
+    pub reviews: Option<Vec<Arc<GrantReview>>>,
+    pub enforcement: Enforcement,
+    pub older: Vec<String>,
     pub now: Timestamp,
     pub skew: Skew,
 }
@@ -94,6 +101,9 @@ impl Known {
             role: None,
             looked: None,
             others: Vec::new(),
+            reviews: Some(Vec::new()),
+            enforcement: Enforcement::elsewhere(),
+            older: Vec::new(),
             now: seconds(0),
             skew: Skew { aws: Some(SignedDuration::ZERO), kubernetes: Some(SignedDuration::ZERO) },
         };
@@ -141,6 +151,7 @@ impl Known {
                 reason: EndReason::HandedBack,
                 at: format_instant(seconds(600)),
                 message: "it ended".into(),
+                review: None,
             };
             self.change(|s| s.ended = Some(end));
             self.now = seconds(601);
@@ -222,6 +233,10 @@ impl Known {
     }
 
     pub fn step(&self) -> Step {
+        self.with_facts(|facts| decide(facts, &install()))
+    }
+
+    pub fn with_facts<T>(&self, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
         let facts = Facts {
             grant: &self.grant,
             bucket: self.bucket.as_ref(),
@@ -230,10 +245,13 @@ impl Known {
             role: self.role.as_ref(),
             looked: self.looked.as_ref(),
             others: &self.others,
+            reviews: self.reviews.as_deref(),
+            enforcement: &self.enforcement,
+            older: &self.older,
             now: self.now,
             skew: self.skew,
         };
-        decide(&facts, &install())
+        judge(&facts)
     }
 
     /// The step in a word or two.
@@ -241,9 +259,10 @@ impl Known {
         match self.step() {
             Step::AddFinalizer => "add finalizer".into(),
             Step::Resolve(_) => "resolve".into(),
-            Step::Approve => "approve".into(),
+            Step::Approve(_) => "approve".into(),
             Step::Look => "look".into(),
-            Step::Activate => "activate".into(),
+            Step::ReadReviews => "read reviews".into(),
+            Step::Activate(_) => "activate".into(),
             Step::Name { .. } => "name".into(),
             Step::Issue => "issue".into(),
             Step::RecordIssued { id } => format!("record {id}"),

@@ -224,13 +224,13 @@ fn a_window_that_was_not_opened_within_an_hour_is_not_opened() {
             },
             "remove finalizer",
         ),
-        // A request that waits for approval has no such limit, nor has a window that is open.
+        // A request that waits for approval has a limit of its own, and a window that is open none.
         (
             "not approved",
             Resolved,
             |k| {
                 k.bucket = Some(bucket(1));
-                k.now = seconds(DAY);
+                k.now = seconds(DAY - 1);
             },
             "wait AwaitingApproval",
         ),
@@ -402,7 +402,7 @@ fn history() {
                 k.bucket = Some(bucket(1));
                 k.now = seconds(200 * DAY);
             },
-            "wait AwaitingApproval",
+            "end ApprovalTimedOut",
         ),
     ];
     check(rows);

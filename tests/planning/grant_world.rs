@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use securebucket::api::GrantReview;
 use securebucket::api::decrypt_grant::{DecryptGrant, DecryptGrantStatus};
 use securebucket::api::secure_bucket::SecureBucket;
 use securebucket::aws::error::Seen;
@@ -11,7 +13,10 @@ use securebucket::domain::drift::KEPT;
 use securebucket::domain::policy::Document;
 use securebucket::domain::prefix::Prefixes;
 use securebucket::domain::time::parse_instant;
+use securebucket::grant::agree::Agreement;
 use securebucket::grant::decide::Looked;
+use securebucket::grant::states::{follows, state};
+use securebucket::grant::terms::named_by;
 use securebucket::role::document::held_denies;
 use securebucket::role::observed::ObservedGrant;
 use securebucket::role::state::RoleState;
@@ -103,6 +108,8 @@ pub struct World {
     pub ends: BTreeSet<Timestamp>,
     /// Uids whose KMS grant somebody removed before its id was in status.
     pub lost_unseen: BTreeSet<String>,
+    /// Reviews in the namespace of the bucket.
+    pub reviews: Vec<Arc<GrantReview>>,
     /// What happened, for messages.
     pub story: Vec<String>,
 }
@@ -153,6 +160,7 @@ impl World {
             made: BTreeMap::new(),
             ends: BTreeSet::new(),
             lost_unseen: BTreeSet::new(),
+            reviews: Vec::new(),
             story: Vec::new(),
         }
     }
@@ -169,6 +177,11 @@ impl World {
     pub fn bucket_of(&self, grant: &DecryptGrant) -> Option<&SecureBucket> {
         let named = |b: &&SecureBucket| b.metadata.name.as_ref() == Some(&grant.spec.bucket_ref.name);
         self.own.iter().chain(&self.bucket).find(named)
+    }
+
+    /// Reviews that name the grant.
+    pub fn reviews_of(&self, grant: &DecryptGrant) -> Vec<Arc<GrantReview>> {
+        self.reviews.iter().filter(|r| named_by(grant, r)).cloned().collect()
     }
 
     /// The fate of the write that is about to happen.
@@ -227,6 +240,11 @@ impl World {
         self.kms.push(KmsGrant { id, name: name.into(), key, role_id: role.role_id, listed_from, revoked: None });
         let made = self.made[&uid];
         assert!(made == 1 || self.lost_unseen.contains(&uid), "issued {made} times: {self:?}");
+    }
+
+    /// Access begins: by enough different people who agreed to these very terms, or because the bucket asks for nobody.
+    pub fn begun(&self, grant: &DecryptGrant, agreement: &Agreement) {
+        crate::laws_review::enough(self, grant, agreement);
     }
 
     pub fn revoke(&mut self, id: &str) {
@@ -297,13 +315,18 @@ impl World {
                 status.resolved.as_ref().map(|r| r.terms_hash.clone()),
             ),
             (before.kms_grant.as_ref().map(|k| k.name.clone()), status.kms_grant.as_ref().map(|k| k.name.clone())),
-            (before.kms_grant.and_then(|k| k.id), status.kms_grant.as_ref().and_then(|k| k.id.clone())),
+            (
+                before.kms_grant.as_ref().and_then(|k| k.id.clone()),
+                status.kms_grant.as_ref().and_then(|k| k.id.clone()),
+            ),
             (before.ended.as_ref().map(|e| e.at.clone()), status.ended.as_ref().map(|e| e.at.clone())),
             (
                 before.removal.as_ref().map(|r| r.verified_at.clone()),
                 status.removal.as_ref().map(|r| r.verified_at.clone()),
             ),
         ];
+        let (from, to) = (state(&before), state(&status));
+        assert!(from == to || follows(from, to), "{from:?} leads to {to:?} in no row of the table: {self:?}");
         self.ends.extend(status.expires_at.as_deref().and_then(parse_instant));
         let Some(grant) = self.grants.get_mut(name) else { return };
         let removed = before.removal.is_none() && status.removal.is_some();

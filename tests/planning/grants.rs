@@ -63,7 +63,7 @@ pub fn request(name: &str, prefixes: &[&str], duration: &str) -> DecryptGrant {
             not_before: None,
             reason: "case 42".into(),
             ticket: None,
-            requester: None,
+            requester: Some(crate::reviews::identity("alice")),
         },
     );
     grant.metadata.namespace = Some(NAMESPACE.into());

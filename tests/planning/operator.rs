@@ -278,6 +278,7 @@ impl World {
             duties: Vec::new(),
             access: Default::default(),
             active_grants: 0,
+            pending: (Vec::new(), 0),
             exists: plan.owns_bucket,
             releasing: None,
             obeyed: obeyed.then(|| "asked".into()),

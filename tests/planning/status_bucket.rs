@@ -73,6 +73,7 @@ impl End {
             duties: self.duties.clone(),
             access: Default::default(),
             active_grants: 0,
+            pending: (Vec::new(), 0),
             exists: self.exists,
             releasing: self.releasing.clone(),
             obeyed: None,

@@ -40,7 +40,12 @@ pub fn running(name: &str, prefixes: &[&str], duration: &str, from: i64) -> Decr
 
 /// The same, ended at `at`.
 pub fn ended(mut grant: DecryptGrant, at: i64) -> DecryptGrant {
-    let end = EndStatus { reason: EndReason::HandedBack, at: format_instant(seconds(at)), message: "over".into() };
+    let end = EndStatus {
+        reason: EndReason::HandedBack,
+        at: format_instant(seconds(at)),
+        message: "over".into(),
+        review: None,
+    };
     grant.status.as_mut().unwrap().ended = Some(end);
     grant
 }

@@ -44,6 +44,7 @@ pub fn installation(pin_federation: bool) -> Installation {
         oidc_issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".into(),
         boundary: place.policy("securebucket-boundary"),
         pin_federation,
+        fixed_session_roles: Vec::new(),
         timing: Timing::default(),
         place,
     }

@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use securebucket::api::{DecryptGrant, SecureBucket};
 use securebucket::aws::clients::AwsSettings;
 use securebucket::aws::limit::Limits;
-use securebucket::cli::RunConfig;
+use securebucket::cli::{Admission, RunConfig};
 use securebucket::clock::Clock;
 use securebucket::domain::arn::Place;
 use securebucket::domain::installation::{Installation, Timing};
@@ -151,6 +151,9 @@ impl World {
             boundary_policy_name: self.install.boundary.rsplit('/').next().unwrap().into(),
             pin_federation: false,
             timing: self.install.timing.clone(),
+            // No policy holds anybody to who he is here: tests write who asks and who reviews.
+            admission: Admission::Off,
+            fixed_session_roles: self.install.fixed_session_roles.clone(),
             watch_namespaces: self.namespaces.clone(),
             election: None,
             identity: "operator".into(),
@@ -315,6 +318,7 @@ pub fn grant_spec(bucket: &str, account: &str, prefixes: &[&str], duration: &str
         "prefixes": prefixes,
         "duration": duration,
         "reason": "integration test",
+        "requester": {"username": "tester"},
     })
 }
 
@@ -330,6 +334,7 @@ fn installation(stack: &Stack, account: &str) -> Installation {
         break_glass_role: None,
         oidc_issuer: stack.kube.issuer.clone(),
         pin_federation: false,
+        fixed_session_roles: Vec::new(),
         timing: Timing {
             grant_floor: Duration::from_secs(1),
             policy_propagation: Duration::ZERO,

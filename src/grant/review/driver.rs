@@ -1,0 +1,86 @@
+//! What is said of a GrantReview: its condition `Counted`. It decides nothing; the pass over the grant does, by the same judgement.
+
+use std::sync::Arc;
+
+use kube::Api;
+
+use super::decision::verdict;
+use super::eligible::{Case, Doubt, no_such_grant};
+use super::rules::rules;
+use crate::api::condition::{Set, types, update};
+use crate::api::grant_review::Decision;
+use crate::api::{DecryptGrant, GrantReview, GrantReviewStatus};
+use crate::grant::driver::reviews_of;
+use crate::grant::terms::target;
+use crate::k8s::events::Reason;
+use crate::k8s::status::replace_status;
+use crate::reconcile::context::{Context, ObjectKey, failed};
+use crate::reconcile::outcome::PassError;
+use crate::reconcile::queue::Next;
+
+/// Judges one review by what the watches have seen, and writes what came of it if that is new.
+pub async fn reconcile(ctx: &Context, key: ObjectKey) -> Next {
+    match pass(ctx, &key).await {
+        Ok(()) => {
+            ctx.review_backoff.reset(&key);
+            Next::Done
+        }
+        Err(error) => {
+            tracing::info!(object = %key, category = error.category(), %error, "pass over GrantReview not finished");
+            failed(&ctx.review_backoff, &key, &error)
+        }
+    }
+}
+
+async fn pass(ctx: &Context, key: &ObjectKey) -> Result<(), PassError> {
+    let Some(review) = ctx.caches.reviews.get(&key.namespace, &key.name) else { return Ok(()) };
+    if review.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let named = &review.spec.grant_ref;
+    let grant = ctx.caches.grants.get(&named.namespace, &named.name);
+    let word = judged(ctx, &review, grant);
+    let set = match &word {
+        Ok(()) => Set::yes(types::COUNTED, "Counted", counted(&review)),
+        Err(doubt) => Set::no(types::COUNTED, doubt.reason, &doubt.message),
+    };
+    let before = review.status.clone().unwrap_or_default();
+    let generation = review.metadata.generation.unwrap_or_default();
+    let status = GrantReviewStatus {
+        observed_generation: Some(generation),
+        conditions: update(&before.conditions, &[set], generation, ctx.clock.system_now()),
+    };
+    let api: Api<GrantReview> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    replace_status(&api, &review, status).await?;
+    match word {
+        Ok(()) => ctx.untell(&*review, Reason::ReviewNotCounted),
+        Err(doubt) => ctx.event_once(&*review, Reason::ReviewNotCounted, doubt.reason, doubt.message),
+    }
+    Ok(())
+}
+
+fn judged(ctx: &Context, review: &GrantReview, grant: Option<Arc<DecryptGrant>>) -> Result<(), Doubt> {
+    let Some(grant) = grant else { return Err(no_such_grant(review)) };
+    let place = target(&grant);
+    let bucket = ctx.caches.buckets.get(&place.namespace, &place.name);
+    let now = bucket.map(|b| rules(&b, grant.spec.requester.as_ref()));
+    let asked = grant.status.as_ref().and_then(|s| s.approval_rules.clone());
+    let both: Vec<_> = asked.iter().chain(&now).collect();
+    let enforcement = ctx.enforcement();
+    let case = Case { grant: &grant, rules: &both, enforcement: &enforcement, install: &ctx.install };
+    let name = review.metadata.name.as_deref().unwrap_or_default();
+    let here = review.metadata.namespace.as_ref() == Some(&place.namespace);
+    let mut counts = verdict(&case, &reviews_of(ctx, &grant)).counts.into_iter();
+    match counts.find(|(n, _)| here && n == name) {
+        Some((_, word)) => word,
+        None => Err(no_such_grant(review)),
+    }
+}
+
+fn counted(review: &GrantReview) -> &'static str {
+    match review.spec.decision {
+        Decision::Approve => "it counts as an approval of these terms",
+        Decision::Deny => "it counts: the request is denied",
+        Decision::Revoke => "it counts: the grant is ended",
+    }
+}
