@@ -57,7 +57,7 @@ async fn two_of_three_agree() {
     world.counted(&bob, "Counted").await;
     let mut twice = review_spec(&grant, "Approve", "BOB");
     twice["comment"] = "again".into();
-    let twice = world.create_review(&world.namespace, "g-bob-again", twice).await.unwrap();
+    let twice = world.create_review(&world.namespace, "g-bob-twice", twice).await.unwrap();
     assert!(world.counted(&twice, "SamePerson").await.contains("g-bob-approve"));
     let one = |b: &securebucket::api::SecureBucket| {
         b.status.as_ref().unwrap().pending_grants.first().is_some_and(|p| p.approvals == "1 of 2")
@@ -89,8 +89,6 @@ async fn two_of_three_agree() {
     let grant = world.grants().get("g").await.unwrap();
     let late = world.review(&grant, "Approve", "dave").await;
     world.counted(&late, "TooLate").await;
-    let deny = world.review(&grant, "Deny", "dave").await;
-    assert!(world.counted(&deny, "TooLate").await.contains("Revoke"));
     assert_eq!(state(&world.grants().get("g").await.unwrap()), "Granted");
     world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
 
