@@ -16,7 +16,7 @@ use crate::aws::clients::{Aws, Caller};
 use crate::aws::error::AwsError;
 use crate::aws::listing::Listings;
 use crate::aws::policies;
-use crate::cli::{Election, RunConfig};
+use crate::cli::{Admission, Election, RunConfig};
 use crate::clock::Clock;
 use crate::domain::arn::{Place, partition_and_account};
 use crate::domain::installation::Installation;
@@ -224,6 +224,11 @@ async fn work(
         install = installation(config, &aws, stage) => install?,
         () = wait_for(stopped.clone()) => return Ok(()),
     };
+    if config.admission == Admission::Off {
+        tracing::warn!(
+            "--admission=Off: the operator takes every requester and reviewer for who he says he is; anybody approves in anybody's name unless something else refuses it"
+        );
+    }
     let queues = Queues {
         buckets: queue(&metrics, "securebucket", config.workers, 0),
         roles: queue(&metrics, "role", config.workers, URGENT_ROLES),

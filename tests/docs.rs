@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use kube::CustomResourceExt;
 use kube::core::cel::Validator;
-use securebucket::api::{DecryptGrant, SecureBucket, condition};
+use securebucket::api::{DecryptGrant, GrantReview, SecureBucket, condition};
 use securebucket::cli::Cli;
 use securebucket::k8s::events::Reason;
 use securebucket::metrics::{Stability, TABLE};
@@ -159,7 +159,8 @@ fn condition_types_are_those_of_the_code() {
 
 /// Reasons that the code gives to conditions: the word that follows one of the ways to say it.
 fn condition_reasons() -> BTreeSet<String> {
-    const BEFORE: [&str; 5] = [".block(\"", "stalled(\"", "passing(\"", "wait(\"", "Self{field:\""];
+    const BEFORE: [&str; 7] =
+        [".block(\"", "stalled(\"", "passing(\"", "wait(\"", "Self{field:\"", "doubt(\"", "Doubt{reason:\""];
     let mut all = BTreeSet::new();
     let mut note = |rest: &str| {
         let word = rest.split('"').next().unwrap();
@@ -186,6 +187,8 @@ fn condition_reasons() -> BTreeSet<String> {
         let code: String = read(path).split_whitespace().collect();
         // `Self::Throttled => "Throttled"`, `EndReason::Expired => "Expired"`
         code.split("=>\"").skip(1).for_each(&mut note);
+        // `EndReason::ApprovalTimedOut => Some("ApprovalTimedOut")`
+        code.split("=>Some(\"").skip(1).for_each(&mut note);
     }
     all
 }
@@ -193,6 +196,27 @@ fn condition_reasons() -> BTreeSet<String> {
 #[test]
 fn condition_reasons_are_those_of_the_code() {
     same("condition reasons", &rows(&section("docs/reference.md", "## Condition reasons")), &condition_reasons());
+}
+
+/// The table of states is printed by the code. `REWRITE=1 cargo test --test docs states` puts it into the page.
+#[test]
+fn states_are_those_of_the_code() {
+    const PAGE: &str = "docs/concepts.md";
+    const MARKS: [&str; 2] = ["<!-- states: generated -->\n\n", "\n<!-- end of states -->"];
+    let text = read(PAGE);
+    let (before, rest) = text.split_once(MARKS[0]).expect("the page has a place for the table");
+    let (listed, after) = rest.split_once(MARKS[1]).expect("the table has an end");
+    let table = securebucket::grant::states::markdown();
+    if rewriting() {
+        fs::write(root().join(PAGE), [before, MARKS[0], &table, MARKS[1], after].concat()).unwrap();
+        return;
+    }
+    assert_eq!(listed, table, "{PAGE}: stale; run REWRITE=1 cargo test --test docs states");
+}
+
+#[allow(clippy::disallowed_methods, reason = "asked for by who runs the test")]
+fn rewriting() -> bool {
+    std::env::var_os("REWRITE").is_some()
 }
 
 #[test]
@@ -268,6 +292,10 @@ fn check_manifest(object: &Value, origin: &str) -> bool {
         "DecryptGrant" => {
             serde_json::from_value::<DecryptGrant>(object.clone()).unwrap_or_else(|e| panic!("{origin}: {e}"));
             DecryptGrant::crd()
+        }
+        "GrantReview" => {
+            serde_json::from_value::<GrantReview>(object.clone()).unwrap_or_else(|e| panic!("{origin}: {e}"));
+            GrantReview::crd()
         }
         _ => return false,
     };

@@ -30,7 +30,7 @@ def declare(cast: Cast) -> None:
     """The owner applies it; everything that makes it safe is on by default."""
     show, bob = cast.show, cast.bob
     show.step("A data owner declares a bucket")
-    show.say("""approvals is 0 here: reviews by the owner come in a later release, so this bucket's terms alone decide.""")
+    show.say("""approvals is 0 here, so this bucket's terms alone decide; with 1, another person would have to agree.""")
     bob.write("call-logs.yaml", MANIFEST)
     bob.good("kubectl", "apply", "-f", "call-logs.yaml")
     wait_ready(cast)

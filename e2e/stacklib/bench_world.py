@@ -194,7 +194,7 @@ def account(name: str) -> dict[str, Any]:
 def bucket(number: int) -> dict[str, Any]:
     producer = {"name": "ingest", "duty": "Producer", "prefixes": ["in/"], "serviceAccountRef": {"name": f"in-{number}"}}
     return {"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket", "metadata": {"name": f"set-{number}"},
-            "spec": {"access": [producer], "grants": {"approvals": 0}}}
+            "spec": {"access": [producer], "grants": {"approvals": 0, "maxOpenPerSubject": 32}}}
 
 
 def grant(name: str, number: int, reader: str, duration: str = "6h") -> dict[str, Any]:

@@ -39,8 +39,10 @@ REQUIRED = {"cluster": {"name": "prod-eu"}, "aws": {"region": "eu-west-1"}}
 NAMESPACED_RIGHTS = {
     ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch"},
     ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch", "delete"},
+    ("securebucket.io", "grantreviews", None): {"get", "list", "watch"},
     ("securebucket.io", "securebuckets/status", None): {"update"},
     ("securebucket.io", "decryptgrants/status", None): {"update"},
+    ("securebucket.io", "grantreviews/status", None): {"update"},
     ("", "configmaps", None): {"get", "create", "update", "delete"},
     ("", "serviceaccounts", None): {"get", "list", "watch"},
     ("events.k8s.io", "events", None): {"create", "patch"},
@@ -68,6 +70,8 @@ NEVER = [
     *((verb, "securebucket.io", kind) for kind in ("securebuckets", "decryptgrants")
       for verb in ("create", "update", "deletecollection")),
     ("delete", "securebucket.io", "securebuckets"),
+    # Reviews are people's words.
+    *((verb, "securebucket.io", "grantreviews") for verb in ("create", "update", "patch", "delete", "deletecollection")),
     *((verb, "securebucket.io", "securebuckets") for verb in ("approve", "revoke", "delegate")),
     ("update", "securebucket.io", "securebuckets/finalizers"),
 ]
