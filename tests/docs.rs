@@ -159,8 +159,16 @@ fn condition_types_are_those_of_the_code() {
 
 /// Reasons that the code gives to conditions: the word that follows one of the ways to say it.
 fn condition_reasons() -> BTreeSet<String> {
-    const BEFORE: [&str; 7] =
-        [".block(\"", "stalled(\"", "passing(\"", "wait(\"", "Self{field:\"", "doubt(\"", "Doubt{reason:\""];
+    const BEFORE: [&str; 8] = [
+        ".block(\"",
+        "stalled(\"",
+        "passing(\"",
+        "wait(\"",
+        "Self{field:\"",
+        "doubt(\"",
+        "Doubt{reason:\"",
+        "AWAITING:&str=\"",
+    ];
     let mut all = BTreeSet::new();
     let mut note = |rest: &str| {
         let word = rest.split('"').next().unwrap();

@@ -39,6 +39,7 @@ mod quiet;
 mod refusals;
 mod release;
 mod reviews;
+mod reviews_input;
 mod reviews_rules;
 mod roles_rest;
 mod scene;
