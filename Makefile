@@ -4,7 +4,7 @@ STACK := e2e/stack
 CARGO := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down test faults lint crds demo bench clean
+.PHONY: help tools up down test faults lint crds admission demo bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ crds: ## Write the CRDs that the binary generates, for the project and for the c
 	@$(CARGO) run --quiet --locked -- crds > crds/.new
 	@mv crds/.new crds/securebucket.io.yaml
 	@cp crds/securebucket.io.yaml charts/securebucket/files/crds/
+
+admission: ## Write the admission policies that the binary prints, for the chart
+	@mkdir -p charts/securebucket/files/admission
+	@$(CARGO) run --quiet --locked -- admission > charts/securebucket/files/.admission
+	@mv charts/securebucket/files/.admission charts/securebucket/files/admission/securebucket.io.yaml
 
 demo: ## The whole story on this machine: refused, granted, refused again with the operator dead
 	@e2e/demo

@@ -19,7 +19,9 @@ use crate::aws::policies;
 use crate::cli::{Admission, Election, RunConfig};
 use crate::clock::Clock;
 use crate::domain::arn::{Place, partition_and_account};
+use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
+use crate::k8s::admission::Guard;
 use crate::k8s::dated::dated;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Lease, LeaseLost};
@@ -89,7 +91,9 @@ pub async fn operate(
     let aws = Aws::new(config.aws.clone(), http, clock.clone(), Some(Arc::new(metrics.clone()))).await;
     let listener =
         TcpListener::bind(config.listen).await.map_err(|source| AppError::Io { what: "listen address", source })?;
-    let stage = Stage::default();
+    let admission =
+        config.prove_in.as_deref().map_or_else(Guard::off, |namespace| Guard::new(client.clone(), namespace));
+    let stage = Stage::new(admission, clock.clone());
     let serve = server::serve(listener, server::router(stage.health(), metrics.clone()), std::future::pending());
     let (stopping, stopped) = tokio::sync::watch::channel(false);
     let work = async {
@@ -145,14 +149,20 @@ async fn lead(config: &RunConfig, client: &Client, metrics: &Metrics) -> Option<
 }
 
 /// How far the start has come, for `/readyz` and `/livez`.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Stage {
+    admission: Guard,
+    clock: Clock,
     leading: Arc<OnceLock<()>>,
     caches: Arc<OnceLock<Caches>>,
     trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Stage {
+    fn new(admission: Guard, clock: Clock) -> Self {
+        Self { admission, clock, leading: Arc::default(), caches: Arc::default(), trouble: Arc::default() }
+    }
+
     fn say(&self, text: Option<String>) {
         *crate::reconcile::context::lock(&self.trouble) = text;
     }
@@ -163,6 +173,9 @@ impl Stage {
         let live = Arc::clone(&self.caches);
         // A standby is ready: it takes over when the leader goes, and a rollout must not wait for that.
         let standby = move || leading.get().is_none();
+        let (admission, clock, waits) = (self.admission.clone(), self.clock.clone(), standby.clone());
+        let admission =
+            Gate::new("admission", move || if waits() { Ok(()) } else { admission.ready(clock.system_now()) });
         let ready = Gate::new("caches", move || {
             if standby() {
                 return Ok(());
@@ -180,7 +193,7 @@ impl Stage {
             Some(c) if oldest(c) > RESYNC * 3 => Err("a watch has been silent for too long".into()),
             _ => Ok(()),
         });
-        Health { live: vec![watches], ready: vec![ready] }
+        Health { live: vec![watches], ready: vec![ready, admission] }
     }
 }
 
@@ -240,7 +253,9 @@ async fn work(
     let waker = Waker::new(queues.clone(), clock.clone());
     let (caches, watches) = watches(&client, &config.watch_namespaces, waker);
     let _ = stage.caches.set(caches.clone());
+    let admission = stage.admission.clone();
     let ctx = Arc::new(Context {
+        admission: admission.clone(),
         install,
         served: config.watch_namespaces.clone(),
         aws,
@@ -265,11 +280,20 @@ async fn work(
         foreign: ForeignSeen::default(),
         told: Mutex::default(),
     });
+    let known = Arc::clone(&ctx);
+    let enforced = async move {
+        let changed = |now: &Enforcement| {
+            known.metrics.admission(now.problem.is_none());
+            known.set_enforcement(now.clone());
+        };
+        admission.watch(changed).await;
+    };
     let passes = passes::run(ctx, config.workers, stopped);
     let mut publish = std::pin::pin!(publish);
     tokio::select! {
         () = passes => {}
         _ = watches => {}
+        () = enforced => {}
         () = &mut publish => return Ok(()),
     }
     // The passes are over and their context is gone: what they have said is written, then the channel ends.

@@ -32,6 +32,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Print the ValidatingAdmissionPolicies and their bindings as YAML: who may ask, review, delegate and write status.
+    Admission,
     /// Print an IAM policy that an installation needs, or the calls that it is generated from.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -149,7 +151,7 @@ pub struct RunArgs {
     #[arg(long, env = "SECUREBUCKET_LEADER_ELECT", default_value = "true", default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub leader_elect: bool,
-    /// Namespace of the lease.
+    /// The operator's own namespace: of the lease, and of the proof that the admission policies are in force.
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// Name of the lease.

@@ -1,5 +1,6 @@
 //! The SecureBucket operator: who can decrypt, what, until when, and who agreed, as a declared and expiring fact.
 
+pub mod admission;
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod app;

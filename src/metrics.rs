@@ -82,6 +82,7 @@ table! {
     "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's; past 30 s nothing is issued";
     "securebucket_foreign_access_total" counter ["kind"] Alpha "Access that was found to be given outside the operator";
     "securebucket_foreign_kms_grants" gauge [] Alpha "KMS grants on keys of SecureBuckets that somebody else made and that are there now";
+    "securebucket_admission_enforced" gauge [] Alpha "1 while the admission policies are proven to be in force, or admission is Off; 0 while no approval counts";
     "securebucket_events_dropped_total" counter [] Alpha "Kubernetes events that could not be written";
     "securebucket_build_info" info ["version"] Beta "The version that runs, as a label";
 }
@@ -178,6 +179,7 @@ pub struct Metrics {
     skew: Family<Against, Gauge<f64, AtomicU64>>,
     foreign_access: Family<ForeignKind, Counter>,
     foreign_kms_grants: Gauge,
+    admission: Gauge,
     events_dropped: Counter,
 }
 
@@ -220,6 +222,7 @@ impl Metrics {
             skew: registered(r, "securebucket_clock_skew_seconds", Family::default()),
             foreign_access: registered(r, "securebucket_foreign_access_total", Family::default()),
             foreign_kms_grants: registered(r, "securebucket_foreign_kms_grants", Gauge::default()),
+            admission: registered(r, "securebucket_admission_enforced", Gauge::default()),
             events_dropped: registered(r, "securebucket_events_dropped_total", Counter::default()),
             registry: Arc::default(),
         };
@@ -312,6 +315,11 @@ impl Metrics {
     /// So many KMS grants that somebody else made are there now.
     pub fn foreign_kms_grants(&self, number: usize) {
         self.foreign_kms_grants.set(gauge(number));
+    }
+
+    /// Whether approvals count.
+    pub fn admission(&self, enforced: bool) {
+        self.admission.set(i64::from(enforced));
     }
 
     /// A Kubernetes event could not be written.

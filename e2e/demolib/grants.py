@@ -28,6 +28,7 @@ spec:
   prefixes: [calls/2026/]
   duration: {duration}
   reason: {reason}
+  requester: {{username: alice, uid: uid-alice}}
 """
 
 

@@ -82,10 +82,10 @@ def helm(cast: Cast, operator_role: str) -> None:
                              limit=10, cwd=CHECKOUT)
     status = next((line for line in installed.out.splitlines() if line.startswith("STATUS:")), installed.text)
     show.demand("the release is deployed", status, installed.ok and status == "STATUS: deployed")
-    crds = ["crd/securebuckets.securebucket.io", "crd/decryptgrants.securebucket.io"]
+    crds = [f"crd/{kind}.securebucket.io" for kind in ("securebuckets", "decryptgrants", "grantreviews")]
     served = platform.run("kubectl", "wait", "--for=condition=Established", *crds, "--timeout=60s")
     met = served.out.count("condition met")
-    show.demand("both CRDs came with it and are served", f"{met} served {served.err}", served.ok and met == 2)
+    show.demand("the CRDs came with it and are served", f"{met} served {served.err}", served.ok and met == 3)
 
 
 def operator(cast: Cast, binary: Path) -> Operator:
@@ -110,12 +110,9 @@ def teams(cast: Cast) -> None:
     for namespace, accounts in (("telephony", ["ingest", "auditor"]), ("analytics", ["reports", "dashboard"])):
         made.append(platform.run("kubectl", "create", "namespace", namespace))
         made += [platform.run("kubectl", "create", "serviceaccount", name, "-n", namespace) for name in accounts]
-    for who, namespace, kinds in (("bob", "telephony", "securebuckets"), ("alice", "analytics", "decryptgrants")):
-        verbs = "get,list,watch,create,patch,delete"
-        resources = f"{kinds}.securebucket.io,events,configmaps"
-        made.append(platform.run("kubectl", "create", "role", who, "-n", namespace, f"--verb={verbs}",
-                                 f"--resource={resources}"))
-        made.append(platform.run("kubectl", "create", "rolebinding", who, "-n", namespace, f"--role={who}", f"--user={who}"))
+    for who, namespace, role in (("bob", "telephony", "owner"), ("alice", "analytics", "requester")):
+        made.append(platform.run("kubectl", "create", "rolebinding", who, "-n", namespace, f"--clusterrole=securebucket-{role}",
+                                 f"--user={who}"))
     annotated = platform.run("kubectl", "annotate", "serviceaccount", "reports", "-n", "analytics",
                              f"eks.amazonaws.com/role-arn=arn:aws:iam::{ACCOUNT}:role/analytics-app")
     made.append(annotated)

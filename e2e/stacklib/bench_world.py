@@ -97,8 +97,9 @@ class World:
         return done.stdout
 
     def prepare(self) -> None:
-        self.kubectl("apply", "-f", "-", manifest=subprocess.run(
-            [str(self.binary), "crds"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+        for what in ("crds", "admission"):
+            self.kubectl("apply", "-f", "-", manifest=subprocess.run(
+                [str(self.binary), what], check=True, stdout=subprocess.PIPE, text=True).stdout)
         self.kubectl("wait", "--for=condition=Established", "crd", "--all")
         for name in (NAMESPACE, OPERATOR):
             self.kubectl("create", "namespace", name)
@@ -200,7 +201,8 @@ def bucket(number: int) -> dict[str, Any]:
 def grant(name: str, number: int, reader: str, duration: str = "6h") -> dict[str, Any]:
     return {"apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": {"name": name},
             "spec": {"bucketRef": {"name": f"set-{number}"}, "subject": {"serviceAccountRef": {"name": reader}},
-                     "prefixes": ["in/"], "duration": duration, "reason": "bench"}}
+                     "prefixes": ["in/"], "duration": duration, "reason": "bench",
+                     "requester": {"username": "admin", "uid": "uid-admin"}}}
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

@@ -37,7 +37,7 @@ REQUIRED = {"cluster": {"name": "prod-eu"}, "aws": {"region": "eu-west-1"}}
 
 # What the operator may do in the namespaces that it serves, in the cluster, and in its own namespace: (group, resource, name) -> verbs.
 NAMESPACED_RIGHTS = {
-    ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch"},
+    ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch", "operate"},
     ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch", "delete"},
     ("securebucket.io", "grantreviews", None): {"get", "list", "watch"},
     ("securebucket.io", "securebuckets/status", None): {"update"},
@@ -67,12 +67,11 @@ NEVER = [
     ("list", "", "configmaps"), ("watch", "", "configmaps"), ("patch", "", "configmaps"),
     ("create", "", "events"), ("get", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events"),
     # The custom resources are the users'; the virtual verbs are for people. Only a grant that was kept as a record for long enough is deleted.
-    *((verb, "securebucket.io", kind) for kind in ("securebuckets", "decryptgrants")
-      for verb in ("create", "update", "deletecollection")),
-    ("delete", "securebucket.io", "securebuckets"),
-    # Reviews are people's words.
-    *((verb, "securebucket.io", "grantreviews") for verb in ("create", "update", "patch", "delete", "deletecollection")),
-    *((verb, "securebucket.io", "securebuckets") for verb in ("approve", "revoke", "delegate")),
+    *((verb, "securebucket.io", kind) for kind in ("securebuckets", "decryptgrants", "grantreviews")
+      for verb in ("update", "deletecollection")),
+    ("create", "securebucket.io", "securebuckets"),
+    ("delete", "securebucket.io", "securebuckets"), *((verb, "securebucket.io", "grantreviews") for verb in ("patch", "delete")),
+    *((verb, "securebucket.io", "securebuckets") for verb in ("approve", "revoke", "delegate", "lift-lockdown", "breakglass")),
     ("update", "securebucket.io", "securebuckets/finalizers"),
 ]
 
@@ -111,6 +110,9 @@ FLIPS: dict[str, tuple[Any, str]] = {
     "serviceAccount.annotations": ({"example.com/a": "b"}, "example.com/a: b"),
     "serviceAccount.automount": (True, "automountServiceAccountToken: false"),
     "crds.enabled": (False, "kind: CustomResourceDefinition"),
+    "admission.enabled": (False, "--admission=Off"),
+    "admission.install": (False, "name: securebucket-requester-"),
+    "roles.enabled": (False, "name: securebucket-responder"),
 }
 
 SAMPLE_CRDS = """\
@@ -247,9 +249,35 @@ def rights(rules: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], set
     return table
 
 
+def printed_admission() -> list[dict[str, Any]]:
+    """The policies and bindings that the binary prints."""
+    return documents(binary("admission").stdout)
+
+
 def cluster_rights(namespaces: tuple[str, ...] = ()) -> dict[tuple[str, str, str | None], set[str]]:
-    """Of cluster-scoped objects, only Namespaces, and only those served."""
-    return {("", "namespaces", name): {"get", "list", "watch"} for name in namespaces or (None,)}
+    """Of cluster-scoped objects, only Namespaces, those served, and the admission policies by name."""
+    plural = {"ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+              "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings"}
+    policies = {("admissionregistration.k8s.io", plural[d["kind"]], d["metadata"]["name"]): {"get"} for d in printed_admission()}
+    return {**{("", "namespaces", name): {"get", "list", "watch"} for name in namespaces or (None,)}, **policies}
+
+
+def proof_rights() -> dict[tuple[str, str, str | None], set[str]]:
+    """For dry runs in the release's namespace."""
+    return {("securebucket.io", kind, None): {"create"} for kind in ("decryptgrants", "grantreviews")}
+
+
+def merged(*tables: dict[tuple[str, str, str | None], set[str]]) -> dict[tuple[str, str, str | None], set[str]]:
+    result: dict[tuple[str, str, str | None], set[str]] = {}
+    for table in tables:
+        for where, verbs in table.items():
+            result.setdefault(where, set()).update(verbs)
+    return result
+
+
+def operators(text: str, kind: str) -> list[dict[str, Any]]:
+    """Roles of the operator, without those for people."""
+    return [d for d in of_kind(text, kind) if d["metadata"]["labels"]["app.kubernetes.io/component"] != "roles"]
 
 
 def lease_rights(name: str) -> dict[tuple[str, str, str | None], set[str]]:
@@ -283,7 +311,8 @@ class Rendering(unittest.TestCase):
             with self.subTest(kind=document["kind"], name=document["metadata"]["name"]):
                 labels = document["metadata"]["labels"]
                 self.assertEqual({"app.kubernetes.io/" + name for name in (
-                    "name", "instance", "version", "component", "part-of", "managed-by")} | {"helm.sh/chart"}, labels.keys())
+                    "name", "instance", "version", "component", "part-of", "managed-by")} | {"helm.sh/chart"},
+                    {label for label in labels if not label.startswith("rbac.authorization.k8s.io/aggregate-to-")})
 
     def test_every_value_changes_what_it_is_for(self) -> None:
         values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
@@ -423,7 +452,8 @@ class Refusals(unittest.TestCase):
 
     def test_unknown_values(self) -> None:
         for path in ("clusterName", "cluster.nam", "aws.regoin", "watch.namespace", "image.pullPolice", "serviceAccount.annotation",
-                     "leaderElection.enable", "resources.request", "timing.drift", "grants.flor", "log.lvl", "crds.install"):
+                     "leaderElection.enable", "resources.request", "timing.drift", "grants.flor", "log.lvl", "crds.install",
+                     "admission.mode", "roles.bind"):
             with self.subTest(path):
                 self.refused(changed(REQUIRED, path, "x"), f"additional properties '{path.rpartition('.')[2]}' not allowed")
 
@@ -439,7 +469,7 @@ class Refusals(unittest.TestCase):
             "leaderElection.enabled": ["yes"], "image.repository": ["", "a b"], "image.tag": ["a b", 1.0],
             "image.digest": ["sha256:abc"], "resources.requests": [{"cpu": "lots"}], "serviceAccount.create": [1],
             "serviceAccount.name": ["", "A"], "serviceAccount.annotations": [{"a": True}], "serviceAccount.automount": ["no"],
-            "crds.enabled": ["false"],
+            "crds.enabled": ["false"], "admission.enabled": ["Off"], "admission.install": [None], "roles.enabled": [1],
         }
         ours = {leaf for leaf in FLIPS if not leaf.startswith("resources.")} | {"resources.requests"}
         self.assertEqual(bad.keys(), ours, "a value without an example of a bad one")
@@ -462,27 +492,52 @@ class Rbac(unittest.TestCase):
 
     def test_whole_cluster(self) -> None:
         text = render(REQUIRED)
-        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")],
+        self.assertEqual([rights(role["rules"]) for role in operators(text, "ClusterRole")],
                          [{**cluster_rights(), **NAMESPACED_RIGHTS}])
-        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "Role")], [lease_rights("securebucket")])
+        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "Role")], [lease_rights("securebucket"), proof_rights()])
         self.bound(text)
 
     def test_some_namespaces(self) -> None:
         text = render({**REQUIRED, "watch": {"namespaces": ["telephony", "analytics"]}})
-        self.assertEqual([rights(role["rules"]) for role in of_kind(text, "ClusterRole")],
+        self.assertEqual([rights(role["rules"]) for role in operators(text, "ClusterRole")],
                          [cluster_rights(("telephony", "analytics"))])
-        self.assertEqual({role["metadata"]["namespace"]: rights(role["rules"]) for role in of_kind(text, "Role")}, {
-            "telephony": NAMESPACED_RIGHTS, "analytics": NAMESPACED_RIGHTS, "securebucket-system": lease_rights("securebucket")})
+        self.assertEqual({(role["metadata"]["namespace"], role["metadata"]["name"]): rights(role["rules"]) for role in of_kind(text, "Role")}, {
+            ("telephony", "securebucket"): NAMESPACED_RIGHTS, ("analytics", "securebucket"): NAMESPACED_RIGHTS,
+            ("securebucket-system", "securebucket-lease"): lease_rights("securebucket"),
+            ("securebucket-system", "securebucket-proof"): {**proof_rights(), ("securebucket.io", "securebuckets", None): {"operate"}}})
         self.bound(text)
 
     def test_no_lease_without_leader_election(self) -> None:
         text = render({**REQUIRED, "replicas": 1, "leaderElection": {"enabled": False}})
-        self.assertEqual(of_kind(text, "Role") + of_kind(text, "RoleBinding"), [])
+        self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "Role") + of_kind(text, "RoleBinding")], ["securebucket-proof"] * 2)
+
+    def test_nothing_to_prove_without_policies(self) -> None:
+        text = render({**REQUIRED, "admission": {"enabled": False}})
+        self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "Role")], ["securebucket-lease"])
+        self.assertEqual([rights(role["rules"]) for role in operators(text, "ClusterRole")],
+                         [{("", "namespaces", None): {"get", "list", "watch"}, **NAMESPACED_RIGHTS}])
+        self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "ValidatingAdmissionPolicy")], ["securebucket-configmaps"])
+        elsewhere = render({**REQUIRED, "admission": {"install": False}})  # installed by another release: read and proven all the same
+        self.assertEqual([rights(role["rules"]) for role in operators(elsewhere, "ClusterRole")], [{**cluster_rights(), **NAMESPACED_RIGHTS}])
+        self.assertEqual([d["metadata"]["name"] for d in of_kind(elsewhere, "ValidatingAdmissionPolicy")], ["securebucket-configmaps"])
+
+    def test_admission_policies_are_those_of_the_binary(self) -> None:
+        """As they are printed, to the letter: the operator compares them. `make admission` writes the chart's file anew."""
+        rendered = {d["metadata"]["name"]: d["spec"] for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+                    for d in of_kind(render(REQUIRED), kind) if d["metadata"]["name"] != "securebucket-configmaps"}
+        self.assertEqual(rendered, {d["metadata"]["name"]: d["spec"] for d in printed_admission()})
+
+    def test_roles_for_people_are_bound_to_nobody(self) -> None:
+        text = render(REQUIRED)
+        names = [d["metadata"]["name"] for d in of_kind(text, "ClusterRole") if d not in operators(text, "ClusterRole")]
+        self.assertEqual(names, [f"securebucket-{who}" for who in ("requester", "approver", "owner", "responder", "auditor", "viewer")])
+        for binding in of_kind(text, "ClusterRoleBinding") + of_kind(text, "RoleBinding"):
+            self.assertNotIn(binding["roleRef"]["name"], names)
 
     def test_nothing_broad_and_nothing_forbidden(self) -> None:
         for path in CI_VALUES:
             text = render(path)
-            for role in of_kind(text, "ClusterRole") + of_kind(text, "Role"):
+            for role in operators(text, "ClusterRole") + of_kind(text, "Role"):
                 table = rights(role["rules"])
                 self.assertNotIn("*", json.dumps(role["rules"]))
                 for verb, group, resource in NEVER:
@@ -493,7 +548,7 @@ class Rbac(unittest.TestCase):
         for kind in ("ClusterRole", "Role"):
             place = lambda d: (d["metadata"].get("namespace"), d["metadata"]["name"])  # noqa: E731
             bindings = of_kind(text, kind + "Binding")
-            self.assertEqual(sorted(map(place, of_kind(text, kind)), key=str), sorted(map(place, bindings), key=str))
+            self.assertEqual(sorted(map(place, operators(text, kind)), key=str), sorted(map(place, bindings), key=str))
             for binding in bindings:
                 self.assertEqual(binding["roleRef"], {"apiGroup": RBAC, "kind": kind, "name": binding["metadata"]["name"]})
                 self.assertEqual(binding["subjects"], [
@@ -560,7 +615,9 @@ class Installed(unittest.TestCase):
     def expect_rights(self, *, limited_to: str | None) -> None:
         """The exact rights in a served namespace, another one and the release's own, by list and by question."""
         everywhere = cluster_rights((limited_to,)) if limited_to else {**cluster_rights(), **NAMESPACED_RIGHTS}
-        expected = {self.elsewhere: everywhere, self.namespace: {**everywhere, **lease_rights(self.name)}}
+        served_by_name = {("securebucket.io", "securebuckets", None): {"operate"}} if limited_to else {}
+        own = merged(everywhere, lease_rights(self.name), proof_rights(), served_by_name)
+        expected = {self.elsewhere: everywhere, self.namespace: own}
         if limited_to:
             expected[limited_to] = {**everywhere, **NAMESPACED_RIGHTS}
         nobody = f"system:serviceaccount:{self.elsewhere}:nobody"
@@ -603,21 +660,24 @@ class Installed(unittest.TestCase):
         self.assertTrue(delete("securebucket-ours"))
 
     def test_status_and_finalizers_are_the_operators(self) -> None:
-        """What goes to AWS follows from status, so an administrator with every right in RBAC cannot write it either."""
+        """What goes to AWS follows from status, so somebody with every usual right in RBAC cannot write it either. More: tests/integration/attacks."""
         self.helm("install", "--create-namespace", "--take-ownership")
         self.crds()
+        resources = "securebuckets.securebucket.io,securebuckets.securebucket.io/status"
+        good("kubectl", "create", "role", "tenant", "-n", self.elsewhere, "--verb=get,list,create,update,patch,delete", f"--resource={resources}")
+        good("kubectl", "create", "rolebinding", "tenant", "-n", self.elsewhere, "--role=tenant", "--user=tenant")
         bucket = {"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket",
                   "metadata": {"name": "b", "namespace": self.elsewhere}, "spec": {}}
         good("kubectl", "create", "-f", "-", text=json.dumps(bucket))
         held = {"metadata": {"finalizers": ["securebucket.io/bucket-protection"]}}
         def patch(body: dict[str, Any], *, operator: bool) -> bool:
             return call("kubectl", "patch", "securebucket", "b", "-n", self.elsewhere, "--type", "merge", "-p", json.dumps(body),
-                        *(["--as", self.user] if operator else [])).returncode == 0
+                        "--as", self.user if operator else "tenant").returncode == 0
         def write_status(name: str, *, operator: bool) -> bool:
             current = kubectl_json("get", "securebucket", "b", "-n", self.elsewhere)
             current["status"] = {"bucketName": name}
             path = f"/apis/securebucket.io/v1alpha1/namespaces/{self.elsewhere}/securebuckets/b/status"
-            return call("kubectl", "replace", "--raw", path, "-f", "-", *(["--as", self.user] if operator else []),
+            return call("kubectl", "replace", "--raw", path, "-f", "-", "--as", self.user if operator else "tenant",
                         text=json.dumps(current)).returncode == 0
         deadline = time.monotonic() + 30
         while write_status(f"probe-{secrets.token_hex(4)}", operator=False):

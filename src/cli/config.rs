@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub fixed_session_roles: Vec<String>,
     /// Namespaces to serve; all if empty.
     pub watch_namespaces: Vec<String>,
+    /// The operator's own namespace, in which it proves that the admission policies are in force; `None` if something else refuses false names.
+    pub prove_in: Option<String>,
     /// The lease; `None` to lead without one.
     pub election: Option<Election>,
     /// Name of this process.
@@ -203,7 +205,8 @@ impl RunArgs {
             admission,
             fixed_session_roles: entries(fixed_session_roles),
             watch_namespaces,
-            election: leader_elect.then(|| election(lease_namespace, lease_name)).transpose()?,
+            election: leader_elect.then(|| election(lease_namespace.clone(), lease_name)).transpose()?,
+            prove_in: own_namespace(admission, lease_namespace)?,
             identity: given(identity).unwrap_or_else(random_identity),
             listen,
             log_format,
@@ -308,6 +311,22 @@ fn election(namespace: Option<String>, name: String) -> Result<Election, UsageEr
         return Err(UsageError::new("--lease-name", "it is empty", "leave it out for the default"));
     };
     Ok(Election { namespace, name, settings: Settings::default() })
+}
+
+fn own_namespace(mode: Admission, namespace: Option<String>) -> Result<Option<String>, UsageError> {
+    if mode == Admission::Off {
+        return Ok(None);
+    }
+    let Some(namespace) = given(namespace) else {
+        let remedy = "set it (or POD_NAMESPACE) to the operator's own namespace, or --admission=Off if something else refuses false names";
+        return Err(UsageError::new(
+            "--lease-namespace",
+            "there is no namespace to prove the admission policies in",
+            remedy,
+        ));
+    };
+    check::namespace("--lease-namespace", &namespace)?;
+    Ok(Some(namespace))
 }
 
 fn no_issuer(problem: &str) -> UsageError {

@@ -94,6 +94,8 @@ fn values_arrive() {
     assert_eq!(config.timing.role_propagation, Duration::ZERO);
     assert_eq!(config.timing.grant_ceiling, Duration::from_secs(5_400));
     assert_eq!(config.election, None);
+    assert_eq!(config.prove_in.as_deref(), Some("system"));
+    assert_eq!(run(&["--admission=Off"]).unwrap().prove_in, None);
     assert!(config.pin_federation);
     assert_eq!(config.aws.limits, crate::aws::limit::Limits::unlimited());
     let place = crate::domain::arn::Place {
@@ -175,6 +177,7 @@ fn complaints_name_the_flag_and_the_way_out() {
         (&["--drift-check=0"], "--drift-check", "1h30m"),
         (&["--watch-namespaces=a b"], "--watch-namespaces", "commas"),
         (&["--lease-namespace="], "--lease-namespace", "--leader-elect=false"),
+        (&["--leader-elect=false", "--lease-namespace="], "--lease-namespace", "--admission=Off"),
         (&["--lease-name="], "--lease-name", "default"),
         (&["--log-level=loud"], "--log-level", "debug"),
         (&["--workers=0"], "--workers", "at least 1"),

@@ -105,7 +105,12 @@ impl Work<'_> {
         let of_bucket = ListParams::default().fields(&format!("spec.bucketRef.name={}", target.name));
         let all = within(REQUEST_TIMEOUT, api.list(&of_bucket)).await?;
         let decoded = all.items.into_iter().filter_map(|r| r.0.ok());
-        self.reviews = Some(decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect());
+        let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
+        if !reviews.is_empty() {
+            // After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
+            self.ctx.set_enforcement(self.ctx.admission.fresh().await?);
+        }
+        self.reviews = Some(reviews);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Kubernetes, apart from what a pass decides: watches, leadership, finalizers, status, events and the ConfigMaps that we own.
 
+pub mod admission;
 pub mod configmap;
 pub mod dated;
 pub mod events;

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
 use crate::k8s::ApiError;
+use crate::k8s::admission::Guard;
 use crate::k8s::configmap::{self, ConfigMapError};
 use crate::k8s::events::{Events, Reason};
 use crate::k8s::finalizer::FinalizerError;
@@ -171,6 +172,8 @@ pub struct Settled {
 
 /// Everything.
 pub struct Context {
+    /// Whether the API server holds people to who they are.
+    pub admission: Guard,
     /// Settings and facts of the installation.
     pub install: Installation,
     /// Namespaces that this process serves; all if empty.

@@ -45,6 +45,8 @@ async fn crds_and_objects_are_taken_without_a_warning() {
         "metadata": {"name": "g", "namespace": world.namespace, "finalizers": [securebucket::api::GRANT_FINALIZER]},
         "spec": crate::support::world::grant_spec("data", "x", &["in/"], "1h"),
     });
+    let mut grant = grant;
+    grant["spec"]["requester"] = crate::support::world::admin_identity();
     for object in [bucket, grant] {
         assert_eq!(apply(&world, &object.to_string()), "", "{object}");
     }
@@ -70,7 +72,7 @@ async fn the_chart_installs_the_same_crds_and_an_operator_that_cannot_do_more() 
     let world = World::new("chart").await;
     let objects = render(world.stack, &["--namespace", "op"]);
     let kinds: Vec<&str> = objects.iter().filter_map(|o| o["kind"].as_str()).collect();
-    assert_eq!(kinds.iter().filter(|k| **k == "CustomResourceDefinition").count(), 2, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|k| **k == "CustomResourceDefinition").count(), 3, "{kinds:?}");
     let crds: Vec<CustomResourceDefinition> = of_kind(&objects, "CustomResourceDefinition");
     for (crd, ours) in crds.iter().zip(securebucket::api::crds()) {
         assert_eq!(crd.spec, ours.spec);

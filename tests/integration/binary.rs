@@ -41,7 +41,8 @@ impl Process {
         command.args(["--cluster=t", "--aws-region=eu-west-1", "--log-format=text", "--no-aws-rate-limits"]);
         command.arg(format!("--aws-role-arn={}", world.install.operator_role));
         command.arg(format!("--aws-web-identity-token-file={}", world.token_file().display()));
-        command.arg(format!("--watch-namespaces={}", world.namespace)).arg(format!("--listen={address}")).args(more);
+        command.arg(format!("--watch-namespaces={}", world.namespace)).arg(format!("--listen={address}"));
+        command.arg(format!("--lease-namespace={}", world.operator_namespace())).args(more);
         let child = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         Self { child, address, log }
     }
@@ -87,7 +88,14 @@ impl Drop for Process {
 
 #[test]
 fn wrong_flags_are_refused_before_anything_starts() {
-    let good = ["run", "--cluster=t", "--aws-region=eu-west-1", "--leader-elect=false", "--oidc-issuer=https://x"];
+    let good = [
+        "run",
+        "--cluster=t",
+        "--aws-region=eu-west-1",
+        "--leader-elect=false",
+        "--oidc-issuer=https://x",
+        "--admission=Off",
+    ];
     for (flags, parts) in [
         (&["--cluster=Prod"][..], &["--cluster", "lowercase"][..]),
         (&["--grant-floor=soon"], &["--grant-floor", "1h30m"]),
@@ -95,6 +103,8 @@ fn wrong_flags_are_refused_before_anything_starts() {
         (&["--oidc-issuer="], &["--oidc-issuer", "describe-cluster"]),
         (&["--workers=0"], &["--workers", "at least 1"]),
         (&["--leader-elect=true"], &["--lease-namespace", "POD_NAMESPACE"]),
+        (&["--admission=Enforce"], &["--lease-namespace", "--admission=Off"]),
+        (&["--admission=maybe"], &["--admission", "Enforce"]),
         (&["--log-level=loud"], &["--log-level", "debug"]),
         (&["--listen=here"], &["--listen", "invalid socket address"]),
         (&["--nonsense"], &["--nonsense", "unexpected argument"]),
@@ -127,7 +137,7 @@ async fn probes_and_metrics() {
     let (status, text) = process.get("/livez").await.unwrap();
     assert_eq!((status, text.as_str()), (200, "[+]watches ok\nok\n"));
     let (status, text) = process.get("/readyz").await.unwrap();
-    assert_eq!((status, text.as_str()), (200, "[+]caches ok\nok\n"));
+    assert_eq!((status, text.as_str()), (200, "[+]caches ok\n[+]admission ok\nok\n"));
     assert_eq!(process.get("/nothing").await.unwrap().0, 404);
     let (status, text) = process.get("/metrics").await.unwrap();
     assert_eq!(status, 200);

@@ -14,6 +14,7 @@
 )]
 
 mod api_server;
+mod attacks;
 mod bad_input;
 mod binary;
 mod calls;

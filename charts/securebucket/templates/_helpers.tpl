@@ -49,3 +49,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- fail (printf "\n\n  %s\n" (join "\n  " $wrong)) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Names of the admission policies, or of their bindings, as a JSON list. Call it with a list: the root context and the kind. */}}
+{{- define "securebucket.admissionNames" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $names := list -}}
+{{- range $path, $_ := $root.Files.Glob "files/admission/*.yaml" -}}
+{{- range $text := regexSplit "(?m)^---\\s*$" ($root.Files.Get $path) -1 -}}
+{{- $object := fromYaml $text -}}
+{{- if eq (get $object "kind" | default "") $kind -}}
+{{- $names = append $names $object.metadata.name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}

@@ -67,12 +67,14 @@ pub fn kube_label(request: &KubeRequest) -> String {
 }
 
 /// False for what is no step of the operator's work: watches and the lists that begin them (they come in pages), which kube renews by
-/// itself; leases; tokens; and events, on which nothing depends.
+/// itself; leases; tokens; events, on which nothing depends; and looks at the admission policies, which have a clock of their own.
 pub fn kube_counts(what: &KubeRequest, request: &http::Request<Body>) -> bool {
     let paged = request.uri().query().is_some_and(|q| q.split('&').any(|p| p.starts_with("limit=")));
     !(what.watch
         || what.name.is_empty() && !what.is_write() && paged
-        || ["leases", "events"].contains(&what.resource.as_str())
+        || what.dry_run
+        || ["leases", "events", "validatingadmissionpolicies", "validatingadmissionpolicybindings"]
+            .contains(&what.resource.as_str())
         || what.subresource == "token")
 }
 

@@ -5,11 +5,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
+use securebucket::admission::judge::SETTLING;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,7 +23,7 @@ use super::Stack;
 pub const RELEASE: &str = "securebucket";
 /// ClusterRole with the rules of the chart's Role for one watched namespace.
 pub const NAMESPACED_ROLE: &str = "securebucket-test-namespaced";
-/// ClusterRole with the rules of the chart's Role for the lease.
+/// ClusterRole with the rules of the chart's Roles in its own namespace: for the lease, and for the proof of the admission policies.
 pub const LEASE_ROLE: &str = "securebucket-test-lease";
 
 /// Renders the chart with further arguments of `helm template`.
@@ -40,8 +43,16 @@ pub fn of_kind<K: DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<K> {
     objects.iter().filter(|o| o["kind"] == kind).map(|o| serde_json::from_value(o.clone()).unwrap()).collect()
 }
 
-/// Installs the CRDs that this build serves, and the chart's rules under names for the tests.
+/// Installs the CRDs that this build serves, the chart's rules under names for the tests, its ClusterRoles for people, and the admission policies.
 pub(super) async fn install(stack: &Stack) {
+    install_bare(stack).await;
+    let client = stack.admin().await;
+    admission(&client).await;
+    in_force(&client).await;
+}
+
+/// The same without the admission policies.
+pub(super) async fn install_bare(stack: &Stack) {
     let client = stack.admin().await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in securebucket::api::crds() {
@@ -54,13 +65,54 @@ pub(super) async fn install(stack: &Stack) {
     let roles: Vec<Role> = of_kind(&objects, "Role");
     let cluster: Vec<ClusterRole> = of_kind(&objects, "ClusterRole");
     let rules_in = |namespace: &str| {
-        let found = roles.iter().find(|r| r.namespace().as_deref() == Some(namespace)).and_then(|r| r.rules.clone());
-        found.unwrap_or_else(|| panic!("the chart renders no Role in {namespace}"))
+        let there = roles.iter().filter(|r| r.namespace().as_deref() == Some(namespace));
+        let rules: Vec<PolicyRule> = there.flat_map(|r| r.rules.clone().unwrap_or_default()).collect();
+        assert!(!rules.is_empty(), "the chart renders no Role in {namespace}");
+        rules
     };
-    let everywhere = cluster.first().and_then(|c| c.rules.clone()).expect("the chart renders a ClusterRole");
+    let everywhere = cluster.iter().find(|c| c.name_any() == RELEASE).and_then(|c| c.rules.clone());
+    let everywhere = everywhere.expect("the chart renders a ClusterRole for the operator");
     EVERYWHERE.get_or_init(|| everywhere);
+    for role in cluster.iter().filter(|c| c.name_any() != RELEASE) {
+        let mut role = role.clone();
+        role.metadata = ObjectMeta { name: role.metadata.name, labels: role.metadata.labels, ..ObjectMeta::default() };
+        apply(&Api::<ClusterRole>::all(client.clone()), &role.name_any(), &role).await;
+    }
     put_role(&client, NAMESPACED_ROLE, rules_in("app")).await;
     put_role(&client, LEASE_ROLE, rules_in("op")).await;
+}
+
+/// Installs the admission policies of this build. The stack of all tests has them: each run proves that they do not stand in the operator's way.
+pub async fn admission(client: &Client) {
+    let (policies, bindings): (Api<ValidatingAdmissionPolicy>, Api<ValidatingAdmissionPolicyBinding>) =
+        (Api::all(client.clone()), Api::all(client.clone()));
+    for rule in securebucket::admission::rules() {
+        apply(&policies, rule.policy_name(), &rule.policy).await;
+        apply(&bindings, rule.binding_name(), &rule.binding).await;
+    }
+}
+
+/// Waits until the admission policies are in force, and old enough for what is asked from then on to count.
+pub async fn in_force(client: &Client) {
+    let nobody = || async {
+        let spec = super::world::grant_spec("data", "x", &["in/"], "1h");
+        let grant = json!({"apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": {"name": "x"}, "spec": spec});
+        let path = "/apis/securebucket.io/v1alpha1/namespaces/default/decryptgrants?dryRun=All";
+        let request = http::Request::post(path).header("content-type", "application/json");
+        let taken = client.request::<Value>(request.body(grant.to_string().into_bytes()).unwrap()).await;
+        taken.is_err().then_some(())
+    };
+    assert!(super::wait::poll(nobody).await.is_some(), "the admission policies never came into force");
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let mut newest = jiff::Timestamp::UNIX_EPOCH;
+    for rule in securebucket::admission::rules() {
+        let found = bindings.get(rule.binding_name()).await.unwrap();
+        newest = newest.max(found.metadata.creation_timestamp.unwrap().0);
+    }
+    // The API server is on this machine, and so has its clock; the second after the last one begins.
+    let counts = newest.checked_add(SETTLING).unwrap().checked_add(jiff::SignedDuration::from_secs(1)).unwrap();
+    let later = || async { (jiff::Timestamp::now() >= counts).then_some(()) };
+    assert!(super::wait::poll(later).await.is_some());
 }
 
 /// Rules of the chart's ClusterRole for `watch.namespaces={app}`.

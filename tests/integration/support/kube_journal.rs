@@ -21,6 +21,8 @@ pub struct KubeRequest {
     pub name: String,
     /// True for a watch.
     pub watch: bool,
+    /// True for a dry run: the operator's proof that the admission policies refuse a false name.
+    pub dry_run: bool,
 }
 
 impl KubeRequest {
@@ -36,20 +38,21 @@ impl KubeRequest {
             parts.drain(..2);
         }
         let part = |index: usize| parts.get(index).map_or(String::new(), |p| (*p).to_owned());
-        let watch = uri.query().is_some_and(|q| q.split('&').any(|p| p == "watch=true"));
+        let asked = |what: &str| uri.query().is_some_and(|q| q.split('&').any(|p| p == what));
         Self {
             method: request.method().clone(),
             resource: part(0),
             name: part(1),
             subresource: part(2),
             namespace,
-            watch,
+            watch: asked("watch=true"),
+            dry_run: asked("dryRun=All"),
         }
     }
 
     /// True if it changes something.
     pub fn is_write(&self) -> bool {
-        ![Method::GET, Method::HEAD].contains(&self.method)
+        ![Method::GET, Method::HEAD].contains(&self.method) && !self.dry_run
     }
 }
 
@@ -100,9 +103,9 @@ impl KubeJournal {
         writes.cloned().collect()
     }
 
-    /// Writes that the API server refused with 403: RBAC that is missing from the chart.
+    /// What the API server refused with 403: RBAC that is missing from the chart. Not the proof, which has to be refused.
     pub fn forbidden(&self) -> Vec<KubeEntry> {
-        self.all().into_iter().filter(|e| e.status == Some(403)).collect()
+        self.all().into_iter().filter(|e| e.status == Some(403) && !e.request.dry_run).collect()
     }
 
     pub(super) fn sent(&self, request: KubeRequest, body: Option<String>) -> usize {

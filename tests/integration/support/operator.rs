@@ -245,6 +245,11 @@ impl Operator {
         &self.kube_journal
     }
 
+    /// Where it serves, if it is [`OperatorBuilder::serving`].
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its metrics, if it is [`OperatorBuilder::serving`].
     pub async fn metrics(&self) -> String {
         http::get(self.address, "/metrics").await.expect("an operator that serves").1

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Once, OnceLock};
 
+use http::{HeaderName, HeaderValue};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
@@ -76,8 +77,28 @@ impl Stack {
         })
     }
 
+    /// A stack of this test's own, with CRDs and RBAC but without admission policies: for what would stand in the way of other tests. It ends with the
+    /// process.
+    pub async fn of_its_own() -> &'static Self {
+        let state = std::env::temp_dir().join(format!("securebucket-{}", uuid::Uuid::new_v4().simple()));
+        let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/stack");
+        let mut up = std::process::Command::new(program);
+        up.args(["up", "--parent-pid", &std::process::id().to_string()]).env("SECUREBUCKET_STATE", &state);
+        let output = tokio::task::spawn_blocking(move || up.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "e2e/stack up: {}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(state.join("stack.json")).unwrap();
+        let stack: &'static Self = Box::leak(Box::new(serde_json::from_str(&text).unwrap()));
+        chart::install_bare(stack).await;
+        stack
+    }
+
     /// A client for a bearer token. It belongs to the runtime that it is made in.
     pub async fn client(&self, token: &str) -> Client {
+        self.client_with(token, Vec::new()).await
+    }
+
+    /// A client with further headers on each request.
+    pub async fn client_with(&self, token: &str, headers: Vec<(HeaderName, HeaderValue)>) -> Client {
         tls();
         let config: Kubeconfig = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -86,7 +107,8 @@ impl Stack {
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         }))
         .unwrap();
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        config.headers = headers;
         Client::try_from(config).unwrap()
     }
 

@@ -59,7 +59,11 @@ impl World {
 
     /// A world with further namespaces, to be had by [`World::other`] with the same suffix.
     pub async fn with_namespaces(name: &str, others: &[&str]) -> Self {
-        let stack = Stack::get().await;
+        Self::on(Stack::get().await, name, others).await
+    }
+
+    /// A world on a certain stack.
+    pub async fn on(stack: &'static Stack, name: &str, others: &[&str]) -> Self {
         let client = stack.admin().await;
         let tag = &uuid::Uuid::new_v4().simple().to_string()[..6];
         let namespace = format!("{name}-{tag}");
@@ -152,9 +156,10 @@ impl World {
             pin_federation: false,
             timing: self.install.timing.clone(),
             // No policy holds anybody to who he is here: tests write who asks and who reviews.
-            admission: Admission::Off,
+            admission: Admission::Enforce,
             fixed_session_roles: self.install.fixed_session_roles.clone(),
             watch_namespaces: self.namespaces.clone(),
+            prove_in: Some(self.operator_namespace.clone()),
             election: None,
             identity: "operator".into(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -251,8 +256,11 @@ impl World {
         self.create_grant_in(&self.namespace, name, spec).await.unwrap()
     }
 
-    /// Creates a DecryptGrant.
-    pub async fn create_grant_in(&self, namespace: &str, name: &str, spec: Value) -> kube::Result<DecryptGrant> {
+    /// Creates a DecryptGrant, asked for by cluster-admin unless the spec says who asks.
+    pub async fn create_grant_in(&self, namespace: &str, name: &str, mut spec: Value) -> kube::Result<DecryptGrant> {
+        if let Some(spec) = spec.as_object_mut() {
+            spec.entry("requester").or_insert_with(admin_identity);
+        }
         let object = json!({
             "apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": {"name": name}, "spec": spec,
         });
@@ -303,6 +311,11 @@ impl World {
     pub fn role_name(&self, account: &str) -> String {
         self.role_arn(account).rsplit('/').next().unwrap().to_owned()
     }
+}
+
+/// Cluster-admin of the stack, as the API server sees it.
+pub fn admin_identity() -> Value {
+    json!({"username": "admin", "uid": "uid-admin"})
 }
 
 /// A SecureBucket manifest.

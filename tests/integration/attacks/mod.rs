@@ -1,0 +1,203 @@
+//! People who are not who they say, or may not do what they try, on the real API server: each is refused in words that help the honest, and beside each
+//! refusal stands what is allowed.
+
+mod agreed;
+mod bindings;
+mod deciders;
+mod names;
+mod owners;
+mod roles;
+mod writers;
+
+use http::{HeaderName, HeaderValue};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use kube::api::PostParams;
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::support::wait::poll;
+use crate::support::world::grant_spec;
+use crate::support::{World, chart};
+
+/// Somebody, as the API server's authentication has it.
+#[derive(Clone, Debug, Default)]
+pub struct Person {
+    username: String,
+    uid: Option<String>,
+    groups: Vec<String>,
+    session: Option<String>,
+}
+
+impl Person {
+    /// A user without a uid, in no group.
+    pub fn named(username: &str) -> Self {
+        Self { username: username.into(), ..Self::default() }
+    }
+
+    /// With a uid.
+    #[must_use]
+    pub fn uid(mut self, uid: &str) -> Self {
+        self.uid = Some(uid.into());
+        self
+    }
+
+    /// In a group.
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        self.groups.push(group.into());
+        self
+    }
+
+    /// Somebody with an IAM role on EKS, in a session of this name.
+    pub fn of_role(role: &str, session: &str) -> Self {
+        let person = Self::named(&format!("arn:aws:sts::111122223333:assumed-role/{role}/{session}"));
+        let uid = format!("aws-iam-authenticator:111122223333:AROA{}", role.to_uppercase());
+        Self { session: Some(session.into()), ..person.uid(&uid) }
+    }
+
+    /// What `requester` or `reviewer` has to say of him.
+    pub fn stamp(&self) -> Value {
+        let mut stamp = json!({"username": self.username});
+        if let Some(uid) = &self.uid {
+            stamp["uid"] = json!(uid);
+        }
+        if let Some(session) = &self.session {
+            stamp["session"] = json!(session);
+        }
+        stamp
+    }
+
+    /// A client that is him: cluster-admin impersonates, after which nobody can tell the difference.
+    pub async fn client(&self, world: &World) -> Client {
+        let header = |name: &str, value: &str| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        let mut headers = vec![header("impersonate-user", &self.username)];
+        headers.extend(self.uid.iter().map(|uid| header("impersonate-uid", uid)));
+        headers.extend(self.groups.iter().map(|group| header("impersonate-group", group)));
+        // The key is lower-cased before it is unescaped, so that the N of `sessionName` comes as %4E.
+        headers.extend(self.session.iter().map(|session| header("impersonate-extra-session%4eame", session)));
+        world.stack.client_with(&world.stack.kube.admin_token, headers).await
+    }
+}
+
+/// Binds a ClusterRole of the chart to a user, in a namespace.
+async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
+    give(world, "ClusterRole", role, person, namespace).await;
+}
+
+async fn give(world: &World, kind: &str, role: &str, person: &Person, namespace: &str) {
+    let name = format!("{role}-{}", uuid::Uuid::new_v4().simple());
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": person.username}],
+    });
+    chart::apply(&Api::<RoleBinding>::namespaced(world.client.clone(), namespace), &name, &binding).await;
+    let rule = match kind {
+        "Role" => Api::<Role>::namespaced(world.client.clone(), namespace).get(role).await.unwrap().rules,
+        _ => Api::<ClusterRole>::all(world.client.clone()).get(role).await.unwrap().rules,
+    };
+    let rule = rule.unwrap().swap_remove(0);
+    // The authorizer learns it from a watch, some moments later.
+    let api: Api<SubjectAccessReview> = Api::all(world.client.clone());
+    let first = |list: Option<Vec<String>>| list.and_then(|l| l.first().cloned());
+    let attributes = ResourceAttributes {
+        group: first(rule.api_groups),
+        resource: first(rule.resources),
+        verb: rule.verbs.last().cloned(),
+        name: first(rule.resource_names),
+        namespace: Some(namespace.into()),
+        ..Default::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(person.username.clone()),
+        resource_attributes: Some(attributes),
+        ..Default::default()
+    };
+    let review = SubjectAccessReview { spec, ..Default::default() };
+    let known = || async {
+        let answer = api.create(&PostParams::default(), &review).await.unwrap();
+        answer.status.is_some_and(|s| s.allowed).then_some(())
+    };
+    assert!(poll(known).await.is_some(), "{role} is not known to be {}'s", person.username);
+}
+
+/// Gives somebody what `edit` would: every usual verb on all that is ours, subresources too, and no other verb.
+async fn edit(world: &World, person: &Person, namespace: &str) {
+    let resources = ["securebuckets", "decryptgrants", "grantreviews"];
+    let all: Vec<String> = resources.iter().flat_map(|r| [(*r).to_owned(), format!("{r}/status")]).collect();
+    let verbs = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "like-edit"},
+        "rules": [{"apiGroups": ["securebucket.io"], "resources": all, "verbs": verbs}],
+    });
+    chart::apply(&Api::<Role>::namespaced(world.client.clone(), namespace), "like-edit", &role).await;
+    give(world, "Role", "like-edit", person, namespace).await;
+}
+
+/// Sends a request of this person; an error in the API server's words.
+async fn send(client: &Client, method: &str, path: &str, content: &str, body: Value) -> Result<DynamicObject, String> {
+    let request = http::Request::builder().method(method).uri(path).header("content-type", content);
+    let sent = client.request::<DynamicObject>(request.body(body.to_string().into_bytes()).unwrap()).await;
+    sent.map_err(|e| match e {
+        kube::Error::Api(status) => format!("{}: {}", status.code, status.message),
+        other => other.to_string(),
+    })
+}
+
+/// Path of objects of ours.
+fn path(namespace: &str, resource: &str) -> String {
+    format!("/apis/securebucket.io/v1alpha1/namespaces/{namespace}/{resource}")
+}
+
+async fn create(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+    spec: Value,
+) -> Result<DynamicObject, String> {
+    let object =
+        json!({"apiVersion": "securebucket.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let resource = format!("{}s", kind.to_lowercase());
+    send(client, "POST", &path(namespace, &resource), "application/json", object).await
+}
+
+/// Asks for a grant, as whom the stamp says.
+async fn ask(client: &Client, namespace: &str, name: &str, stamp: Value) -> Result<DynamicObject, String> {
+    let mut spec = grant_spec("data", "reports", &["in/"], "1h");
+    if !stamp.is_null() {
+        spec["requester"] = stamp;
+    }
+    create(client, namespace, "DecryptGrant", name, spec).await
+}
+
+/// Writes a review of a grant that need not exist, as whom the stamp says.
+async fn review(client: &Client, namespace: &str, decision: &str, stamp: Value) -> Result<DynamicObject, String> {
+    let spec = json!({
+        "bucketRef": {"name": "data"}, "grantRef": {"namespace": namespace, "name": "g", "uid": "0-0"},
+        "termsHash": "0".repeat(64), "decision": decision, "reviewer": stamp,
+    });
+    let name = format!("r-{}", uuid::Uuid::new_v4().simple());
+    create(client, namespace, "GrantReview", &name, spec).await
+}
+
+/// Refused by a policy of ours, with these words.
+#[track_caller]
+fn refused(outcome: Result<DynamicObject, String>, by: &str, words: &[&str]) {
+    let error = outcome.err().unwrap_or_else(|| panic!("it was taken; {by} should have refused it"));
+    assert!(error.starts_with("403: ") && error.contains(&format!("'securebucket-{by}-")), "{error}");
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in {error}");
+    }
+}
+
+#[track_caller]
+fn taken(outcome: Result<DynamicObject, String>) {
+    if let Err(error) = outcome {
+        panic!("it was refused: {error}");
+    }
+}
