@@ -108,7 +108,7 @@ impl Work<'_> {
         let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
         if !reviews.is_empty() {
             // After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
-            self.ctx.set_enforcement(self.ctx.admission.fresh().await?);
+            self.ctx.fresh_enforcement().await?;
         }
         self.reviews = Some(reviews);
         Ok(())

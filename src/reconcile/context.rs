@@ -233,6 +233,16 @@ impl Context {
         lock(&self.enforcement).clone()
     }
 
+    /// The same by a look that begins now: see [`Guard::fresh`].
+    ///
+    /// # Errors
+    /// If the policies cannot be read.
+    pub async fn fresh_enforcement(&self) -> Result<Enforcement, ApiError> {
+        let known = self.admission.fresh().await?;
+        self.set_enforcement(known.clone());
+        Ok(known)
+    }
+
     /// Notes what became known of the admission policies. If it is something new, every request that has not begun, and every review, is looked at
     /// again.
     pub fn set_enforcement(&self, known: Enforcement) {

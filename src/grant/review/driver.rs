@@ -39,6 +39,10 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<(), PassError> {
     }
     let named = &review.spec.grant_ref;
     let grant = ctx.caches.grants.get(&named.namespace, &named.name);
+    if grant.as_ref().is_some_and(|g| g.status.as_ref().is_none_or(|s| s.expires_at.is_none() && s.ended.is_none())) {
+        // Nobody is told that a review counts which was made while an admission policy was away.
+        ctx.fresh_enforcement().await?;
+    }
     let word = judged(ctx, &review, grant);
     let set = match &word {
         Ok(()) => Set::yes(types::COUNTED, "Counted", counted(&review)),

@@ -9,7 +9,6 @@ mod owners;
 mod roles;
 mod writers;
 
-use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use kube::api::PostParams;
@@ -17,71 +16,10 @@ use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::support::person::Person;
 use crate::support::wait::poll;
 use crate::support::world::grant_spec;
 use crate::support::{World, chart};
-
-/// Somebody, as the API server's authentication has it.
-#[derive(Clone, Debug, Default)]
-pub struct Person {
-    username: String,
-    uid: Option<String>,
-    groups: Vec<String>,
-    session: Option<String>,
-}
-
-impl Person {
-    /// A user without a uid, in no group.
-    pub fn named(username: &str) -> Self {
-        Self { username: username.into(), ..Self::default() }
-    }
-
-    /// With a uid.
-    #[must_use]
-    pub fn uid(mut self, uid: &str) -> Self {
-        self.uid = Some(uid.into());
-        self
-    }
-
-    /// In a group.
-    #[must_use]
-    pub fn group(mut self, group: &str) -> Self {
-        self.groups.push(group.into());
-        self
-    }
-
-    /// Somebody with an IAM role on EKS, in a session of this name.
-    pub fn of_role(role: &str, session: &str) -> Self {
-        let person = Self::named(&format!("arn:aws:sts::111122223333:assumed-role/{role}/{session}"));
-        let uid = format!("aws-iam-authenticator:111122223333:AROA{}", role.to_uppercase());
-        Self { session: Some(session.into()), ..person.uid(&uid) }
-    }
-
-    /// What `requester` or `reviewer` has to say of him.
-    pub fn stamp(&self) -> Value {
-        let mut stamp = json!({"username": self.username});
-        if let Some(uid) = &self.uid {
-            stamp["uid"] = json!(uid);
-        }
-        if let Some(session) = &self.session {
-            stamp["session"] = json!(session);
-        }
-        stamp
-    }
-
-    /// A client that is him: cluster-admin impersonates, after which nobody can tell the difference.
-    pub async fn client(&self, world: &World) -> Client {
-        let header = |name: &str, value: &str| {
-            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
-        };
-        let mut headers = vec![header("impersonate-user", &self.username)];
-        headers.extend(self.uid.iter().map(|uid| header("impersonate-uid", uid)));
-        headers.extend(self.groups.iter().map(|group| header("impersonate-group", group)));
-        // The key is lower-cased before it is unescaped, so that the N of `sessionName` comes as %4E.
-        headers.extend(self.session.iter().map(|session| header("impersonate-extra-session%4eame", session)));
-        world.stack.client_with(&world.stack.kube.admin_token, headers).await
-    }
-}
 
 /// Binds a ClusterRole of the chart to a user, in a namespace.
 async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
@@ -169,8 +107,9 @@ async fn create(
 /// Asks for a grant, as whom the stamp says.
 async fn ask(client: &Client, namespace: &str, name: &str, stamp: Value) -> Result<DynamicObject, String> {
     let mut spec = grant_spec("data", "reports", &["in/"], "1h");
-    if !stamp.is_null() {
-        spec["requester"] = stamp;
+    spec["requester"] = stamp.clone();
+    if stamp.is_null() {
+        spec.as_object_mut().unwrap().remove("requester");
     }
     create(client, namespace, "DecryptGrant", name, spec).await
 }

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod kube_journal;
 pub mod log;
 pub mod operator;
+pub mod person;
 pub mod reviews;
 pub mod stack;
 pub mod wait;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::Client;
 use securebucket::app;
-use securebucket::cli::{Admission, Election, RunConfig};
+use securebucket::cli::{Election, RunConfig};
 use securebucket::k8s::lease::Settings as LeaseSettings;
 use tokio::sync::Notify;
 
@@ -63,12 +63,6 @@ impl OperatorBuilder {
     #[must_use]
     pub fn drift_check(self, every: Duration) -> Self {
         self.config(|c| c.timing.drift_check = every)
-    }
-
-    /// Who holds requesters and reviewers to who they are.
-    #[must_use]
-    pub fn admission(self, admission: Admission) -> Self {
-        self.config(|c| c.admission = admission)
     }
 
     /// Stands by until the world's lease is free.

@@ -6,6 +6,7 @@ use securebucket::api::{DecryptGrant, GrantReview};
 use serde_json::{Value, json};
 
 use super::World;
+use super::person::Person;
 use super::world::grant_spec;
 
 /// Spec of a request by alice for `reports` on the bucket `data`.
@@ -49,13 +50,14 @@ impl World {
         self.grant_state(name, "AwaitingApproval").await
     }
 
-    /// Creates a review.
+    /// Creates a review, as whom it names for its reviewer.
     pub async fn create_review(&self, namespace: &str, name: &str, spec: Value) -> kube::Result<GrantReview> {
         let object = json!({
             "apiVersion": "securebucket.io/v1alpha1", "kind": "GrantReview", "metadata": {"name": name}, "spec": spec,
         });
+        let client = Person::stamped(&object["spec"]["reviewer"]).client(self).await;
         let object = serde_json::from_value(object).unwrap();
-        self.reviews_in(namespace).create(&PostParams::default(), &object).await
+        Api::namespaced(client, namespace).create(&PostParams::default(), &object).await
     }
 
     /// Has `who` say his word on the grant as it is. The review is named after him.

@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::account::{self, AUDIENCE, AwsClients, OPERATOR_ROLE, OTHER_REGION, REGION};
 use super::log::Log;
+use super::person::Person;
 use super::{OperatorBuilder, Stack, chart};
 
 /// Name of the installation in every world; accounts keep them apart.
@@ -256,18 +257,16 @@ impl World {
         self.create_grant_in(&self.namespace, name, spec).await.unwrap()
     }
 
-    /// Creates a DecryptGrant, asked for by cluster-admin unless the spec says who asks.
-    pub async fn create_grant_in(&self, namespace: &str, name: &str, mut spec: Value) -> kube::Result<DecryptGrant> {
-        if let Some(spec) = spec.as_object_mut() {
-            spec.entry("requester").or_insert_with(admin_identity);
-        }
+    /// Creates a DecryptGrant, as whom the spec names for its requester.
+    pub async fn create_grant_in(&self, namespace: &str, name: &str, spec: Value) -> kube::Result<DecryptGrant> {
+        let client = Person::stamped(&spec["requester"]).client(self).await;
         let object = json!({
             "apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": {"name": name}, "spec": spec,
         });
         // Not through the type: specs that it cannot hold are for the API server to refuse.
         let path = format!("/apis/securebucket.io/v1alpha1/namespaces/{namespace}/decryptgrants");
         let request = http::Request::post(path).header("content-type", "application/json");
-        self.client.request(request.body(object.to_string().into_bytes()).unwrap()).await
+        client.request(request.body(object.to_string().into_bytes()).unwrap()).await
     }
 
     /// Creates a ServiceAccount in the first namespace.
