@@ -112,6 +112,7 @@ FLIPS: dict[str, tuple[Any, str]] = {
     "crds.enabled": (False, "kind: CustomResourceDefinition"),
     "admission.enabled": (False, "--admission=Off"),
     "admission.install": (False, "name: securebucket-requester-"),
+    "admission.fixedSessionRoles": (["AROAEXAMPLE"], "--fixed-session-roles=AROAEXAMPLE"),
     "roles.enabled": (False, "name: securebucket-responder"),
 }
 
@@ -469,7 +470,7 @@ class Refusals(unittest.TestCase):
             "leaderElection.enabled": ["yes"], "image.repository": ["", "a b"], "image.tag": ["a b", 1.0],
             "image.digest": ["sha256:abc"], "resources.requests": [{"cpu": "lots"}], "serviceAccount.create": [1],
             "serviceAccount.name": ["", "A"], "serviceAccount.annotations": [{"a": True}], "serviceAccount.automount": ["no"],
-            "crds.enabled": ["false"], "admission.enabled": ["Off"], "admission.install": [None], "roles.enabled": [1],
+            "crds.enabled": ["false"], "admission.enabled": ["Off"], "admission.install": [None], "admission.fixedSessionRoles": ["x", ["a b"], ["a,b"]], "roles.enabled": [1],
         }
         ours = {leaf for leaf in FLIPS if not leaf.startswith("resources.")} | {"resources.requests"}
         self.assertEqual(bad.keys(), ours, "a value without an example of a bad one")
