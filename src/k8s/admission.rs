@@ -199,10 +199,7 @@ impl Shared {
         // Not through the type: a field that it does not know would be lost, and with it a change.
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let found = within(REQUEST_TIMEOUT, api.get_opt(&wanted.name)).await?;
-        found
-            .map(|object| serde_json::to_value(object))
-            .transpose()
-            .map_err(|e| ApiError::Kube(kube::Error::SerdeError(e)))
+        found.map(serde_json::to_value).transpose().map_err(|e| ApiError::Kube(kube::Error::SerdeError(e)))
     }
 
     /// Tries to ask and to review as nobody.
