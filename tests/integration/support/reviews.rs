@@ -6,7 +6,6 @@ use securebucket::api::{DecryptGrant, GrantReview};
 use serde_json::{Value, json};
 
 use super::World;
-use super::person::Person;
 use super::world::grant_spec;
 
 /// Spec of a request by alice for `reports` on the bucket `data`.
@@ -55,7 +54,7 @@ impl World {
         let object = json!({
             "apiVersion": "securebucket.io/v1alpha1", "kind": "GrantReview", "metadata": {"name": name}, "spec": spec,
         });
-        let client = Person::stamped(&object["spec"]["reviewer"]).client(self).await;
+        let client = self.client_of(&object["spec"]["reviewer"]).await;
         let object = serde_json::from_value(object).unwrap();
         Api::namespaced(client, namespace).create(&PostParams::default(), &object).await
     }

@@ -259,10 +259,7 @@ impl World {
 
     /// Creates a DecryptGrant, as whom the spec names for its requester; as cluster-admin if it names nobody.
     pub async fn create_grant_in(&self, namespace: &str, name: &str, spec: Value) -> kube::Result<DecryptGrant> {
-        let client = match spec.get("requester") {
-            Some(requester) => Person::stamped(requester).client(self).await,
-            None => self.client.clone(),
-        };
+        let client = self.client_of(&spec["requester"]).await;
         let object = json!({
             "apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": {"name": name}, "spec": spec,
         });
@@ -270,6 +267,14 @@ impl World {
         let path = format!("/apis/securebucket.io/v1alpha1/namespaces/{namespace}/decryptgrants");
         let request = http::Request::post(path).header("content-type", "application/json");
         client.request(request.body(object.to_string().into_bytes()).unwrap()).await
+    }
+
+    /// A client of whom a `requester` or `reviewer` names, with every right; of cluster-admin if it names nobody.
+    pub async fn client_of(&self, stamp: &Value) -> Client {
+        match stamp["username"].as_str() {
+            None | Some("") => self.client.clone(),
+            Some(_) => Person::stamped(stamp).client(self).await,
+        }
     }
 
     /// Creates a ServiceAccount in the first namespace.
