@@ -53,6 +53,11 @@ fn scenario_e_early_ends() {
     });
 }
 
+#[test]
+fn scenario_f_agreement() {
+    on_two_threads(campaign(Scenario::Agreement));
+}
+
 /// Runs a test in a runtime with two threads, whose stacks are large enough for a whole run in a debug build.
 pub fn on_two_threads(test: impl Future<Output = ()> + Send + 'static) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

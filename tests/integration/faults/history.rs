@@ -82,6 +82,12 @@ impl<'a> History<'a> {
         self.aws().filter(move |(_, o, _)| *o == operation).map(|(e, _, p)| (e, p))
     }
 
+    /// When somebody was about to say this word in a GrantReview.
+    pub fn reviews(self, decision: &str) -> impl Iterator<Item = Timestamp> {
+        let said = self.by_anybody().filter(move |(_, o, p)| *o == "GrantReview" && p["decision"] == decision);
+        said.map(|(e, _, _)| e.asked)
+    }
+
     /// Objects of a kind as the API server accepted them from the operator.
     pub fn accepted(self, kind: &'static str) -> impl Iterator<Item = Accepted<'a>> {
         self.entries.iter().filter_map(move |entry| match &entry.write {

@@ -113,6 +113,7 @@ impl Law<'_> {
         self.role_documents(history, &mut found);
         self.issuing(history, &mut found);
         self.times(history, &mut found);
+        self.agreement(history, &mut found);
         self.removal(history, &mut found);
         self.finalizers(history, &mut found);
         self.resource_policies(history, &mut found);
@@ -237,6 +238,19 @@ impl Law<'_> {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// S3: where two persons must agree, nothing begins before the second of them does.
+    fn agreement(&self, history: History<'_>, found: &mut Vec<String>) {
+        if self.scenario != Scenario::Agreement {
+            return;
+        }
+        let second = history.reviews("Approve").nth(1);
+        for grant in history.accepted("decryptgrants").filter(|g| g.text("/status/expiresAt").is_some()) {
+            if second.is_none_or(|at| grant.entry.asked < at) {
+                found.push(format!("S3: a window opens at {} and two agreed at {second:?}", grant.entry.asked));
             }
         }
     }

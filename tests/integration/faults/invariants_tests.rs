@@ -79,14 +79,18 @@ fn lawful() -> Vec<Entry> {
     ]
 }
 
-fn violations(mut entries: Vec<Entry>) -> Vec<String> {
+fn violations(entries: Vec<Entry>) -> Vec<String> {
+    violations_in(Scenario::HandBack, entries)
+}
+
+fn violations_in(scenario: Scenario, mut entries: Vec<Entry>) -> Vec<String> {
     entries.sort_by_key(|e| e.sent);
     let mask = Mask::default();
     let usual = Usual::of(&lawful(), &mask);
     let law = Law {
         reader: READER.into(),
         reader_arn: READER_ARN.into(),
-        scenario: Scenario::HandBack,
+        scenario,
         bucket_arn: "arn:aws:s3:::b".into(),
         prefix: "in/",
         mask: &mask,
@@ -181,5 +185,20 @@ fn every_breach_is_found() {
     for (what, entries, word) in cases {
         let found = violations(entries);
         assert!(found.iter().any(|f| f.contains(word)), "{what}: not found in {found:?}");
+    }
+}
+
+#[test]
+fn two_persons_agree_before_anything_begins() {
+    let says = |second, decision: &str| {
+        let parameters = json!({ "decision": decision });
+        entry(second, Write::Outside { operation: "GrantReview".into(), parameters }, Value::Null)
+    };
+    let after = |words: [Entry; 2]| violations_in(Scenario::Agreement, lawful().into_iter().chain(words).collect());
+    // The window opens at the fourth second.
+    assert_eq!(after([says(2, "Approve"), says(3, "Approve")]), [""; 0]);
+    for words in [[says(2, "Approve"), says(5, "Approve")], [says(2, "Approve"), says(3, "Deny")]] {
+        let found = after(words);
+        assert!(found.iter().any(|v| v.contains("two agreed at")), "{found:?}");
     }
 }

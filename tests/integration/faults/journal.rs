@@ -38,9 +38,9 @@ pub enum Write {
         /// Parameters.
         parameters: Value,
     },
-    /// To AWS, by somebody else.
+    /// By somebody else: in AWS, or a GrantReview.
     Outside {
-        /// AWS's name of the operation.
+        /// AWS's name of the operation, or the kind.
         operation: String,
         /// Parameters.
         parameters: Value,
@@ -85,7 +85,7 @@ impl Journal {
         self.lock().entries.push(entry);
     }
 
-    /// Notes what somebody else has just done in AWS.
+    /// Notes what somebody else has just done in AWS, or is about to say in a GrantReview.
     pub fn note_outside(&self, operation: &str, parameters: Value) {
         let (at, operation) = (now(), operation.to_owned());
         let write = Write::Outside { operation, parameters };

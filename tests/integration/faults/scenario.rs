@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use securebucket::api::condition::{is_true, reason, types};
 use securebucket::api::{DecryptGrant, LIFT_LOCKDOWN, SecureBucket};
@@ -11,7 +12,9 @@ use super::cause::Cause;
 use super::journal::now;
 use super::prober::Prober;
 use super::run::{BUCKET, GRANT, OBJECT, PREFIX, READER, Run, WRITER};
-use crate::support::wait::{conditions, grant_conditions, up_to_date};
+use crate::support::reviews::{counts, review_spec};
+use crate::support::wait::{conditions, grant_conditions, state, up_to_date};
+use crate::support::world::grant_spec;
 
 /// How long grants last, if nothing ends them.
 const LONG: &str = "1h";
@@ -33,6 +36,8 @@ pub enum Scenario {
     Overlap,
     /// A grant ends before its time, by something that happens to others than itself.
     Early(Cause),
+    /// Somebody asks, two persons agree, and one of them takes the grant away.
+    Agreement,
 }
 
 impl fmt::Display for Scenario {
@@ -43,6 +48,7 @@ impl fmt::Display for Scenario {
             Self::Lockdown => f.write_str("C"),
             Self::Overlap => f.write_str("D"),
             Self::Early(cause) => write!(f, "E-{cause}"),
+            Self::Agreement => f.write_str("F"),
         }
     }
 }
@@ -70,13 +76,18 @@ impl Scenario {
 
     /// Plays it; comes back when it is over and both worlds are at rest.
     pub async fn play(self, run: &Run<'_>) {
-        let stage = Stage::set(run).await;
+        let mut spec = spec();
+        if self == Self::Agreement {
+            spec["grants"]["approvals"] = json!(2);
+        }
+        let stage = Stage::set(run, spec).await;
         match self {
             Self::HandBack => stage.hand_back_and_release().await,
             Self::Expiry => stage.expiry().await,
             Self::Lockdown => stage.lockdown_and_lifting().await,
             Self::Overlap => stage.overlap().await,
             Self::Early(cause) => stage.early_end(cause).await,
+            Self::Agreement => stage.agreement().await,
         }
     }
 }
@@ -97,9 +108,9 @@ struct Stage<'a, 'r> {
 }
 
 impl<'a, 'r> Stage<'a, 'r> {
-    async fn set(run: &'a Run<'r>) -> Self {
+    async fn set(run: &'a Run<'r>, spec: Value) -> Self {
         let world = &run.world;
-        world.apply_bucket(BUCKET, spec()).await;
+        world.apply_bucket(BUCKET, spec).await;
         let ready = |b: &SecureBucket| up_to_date(b) && is_true(conditions(b), types::READY);
         let status = run.when(world.buckets(), BUCKET, "Ready", ready).await.status.unwrap();
         let bucket = status.bucket_name.unwrap();
@@ -195,6 +206,38 @@ impl<'a, 'r> Stage<'a, 'r> {
         self.removed().await;
         self.prober.until(false).await;
         self.run.settles("over", cause.roles_left()).await;
+    }
+
+    async fn agreement(self) {
+        self.run.count_from_here();
+        let mut asked = grant_spec(BUCKET, READER, &[PREFIX], LONG);
+        asked["requester"] = json!({"username": "alice"});
+        let world = &self.run.world;
+        world.create_grant_in(&world.namespace, GRANT, asked).await.unwrap();
+        let waits = |g: &DecryptGrant| state(g) == "AwaitingApproval";
+        let grant = self.run.when(world.grants(), GRANT, "AwaitingApproval", waits).await;
+        self.says(&grant, "Approve", "bob").await;
+        // Who asks counts for nobody, and one of two is not enough.
+        let own = review_spec(&grant, "Approve", "alice");
+        world.create_review(&world.namespace, "own", own).await.unwrap();
+        self.run.when(world.reviews(), "own", "does not count", |r| counts(r, "SelfApproval")).await;
+        self.run.settles("one of two", 1).await;
+        self.says(&grant, "Approve", "carol").await;
+        let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
+        let grant = self.run.when(world.grants(), GRANT, "Active", active).await;
+        self.prober.until(true).await;
+        self.run.settles("agreed", 2).await;
+        self.says(&grant, "Revoke", "carol").await;
+        self.removed().await;
+        self.prober.until(false).await;
+        self.run.settles("revoked", 1).await;
+    }
+
+    /// Somebody says a word that counts.
+    async fn says(&self, grant: &DecryptGrant, decision: &str, who: &str) {
+        self.run.journal.note_outside("GrantReview", json!({"decision": decision, "reviewer": who}));
+        let review = self.run.world.review(grant, decision, who).await.name_any();
+        self.run.when(self.run.world.reviews(), &review, "counts", |r| counts(r, "Counted")).await;
     }
 }
 

@@ -37,8 +37,10 @@ async fn kube(world: &World) -> Value {
     let (ns, client) = (&world.namespace, &world.client);
     let (buckets, grants) = (world.buckets(), world.grants());
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), ns);
-    let (buckets, grants, maps) = tokio::join!(objects(&buckets), objects(&grants), objects(&maps));
-    json!({"securebuckets": buckets, "decryptgrants": grants, "configmaps": maps})
+    let reviews = world.reviews();
+    let (buckets, grants, reviews, maps) =
+        tokio::join!(objects(&buckets), objects(&grants), objects(&reviews), objects(&maps));
+    json!({"securebuckets": buckets, "decryptgrants": grants, "grantreviews": reviews, "configmaps": maps})
 }
 
 async fn objects<K>(api: &Api<K>) -> Value

@@ -69,11 +69,16 @@ impl World {
     pub async fn counted(&self, review: &GrantReview, reason: &str) -> String {
         let name = review.metadata.name.clone().unwrap();
         let namespace = review.metadata.namespace.clone().unwrap();
-        let fits = |r: &GrantReview| condition(r).is_some_and(|(word, _)| word == reason);
+        let fits = |r: &GrantReview| counts(r, reason);
         let what = format!("Counted has reason {reason}");
         let review = self.object_when(&self.reviews_in(&namespace), &name, &what, fits).await;
         condition(&review).unwrap().1
     }
+}
+
+/// True if the review is said to count, or not to, for this reason.
+pub fn counts(review: &GrantReview, reason: &str) -> bool {
+    condition(review).is_some_and(|(word, _)| word == reason)
 }
 
 fn condition(review: &GrantReview) -> Option<(String, String)> {
