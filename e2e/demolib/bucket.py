@@ -18,7 +18,7 @@ spec:
   grants:
     allowedNamespaces: [analytics]
     maxDuration: 8h
-    approvals: 0
+    approvals: 1
 """
 CONTENT = "2026-07-14 09:31 +31 20 555 0101 -> +31 20 555 0199 4m12s\n"
 SBKT = ["kubectl", "get", "sbkt", "call-logs", "-n", "telephony"]
@@ -30,7 +30,6 @@ def declare(cast: Cast) -> None:
     """The owner applies it; everything that makes it safe is on by default."""
     show, bob = cast.show, cast.bob
     show.step("A data owner declares a bucket")
-    show.say("""approvals is 0 here, so this bucket's terms alone decide; with 1, another person would have to agree.""")
     bob.write("call-logs.yaml", MANIFEST)
     bob.good("kubectl", "apply", "-f", "call-logs.yaml")
     wait_ready(cast)

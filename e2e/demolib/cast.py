@@ -34,6 +34,7 @@ class Cast:
         self.platform = self._kubernetes("platform", self.kube["admin_token"])
         self.bob = self._kubernetes("bob", self.kube["users"]["bob"])
         self.alice = self._kubernetes("alice", self.kube["users"]["alice"])
+        self.mallory = self._kubernetes("mallory", self.kube["users"]["mallory"])
         self.cloud = Actor(self.scene, "cloud", self._aws("cloud"))
         self.ingest = self.auditor = self.reports = self.dashboard = self.cloud  # until their pods start
 

@@ -9,6 +9,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
+from demolib import agree
 from demolib.actors import Actor, Result, condition, together, until
 from demolib.bucket import CONTENT, EVENTS, get, refused
 from demolib.cast import ACCOUNT, CLUSTER, Cast
@@ -18,18 +19,6 @@ from demolib.show import StoryEnds, aws_error
 OBJECT, OUTSIDE = "calls/2026/0001.txt", "calls/2025/0001.txt"
 POD_TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"
 ADMIN = ["--profile", "admin"]
-GRANT = """\
-apiVersion: securebucket.io/v1alpha1
-kind: DecryptGrant
-metadata: {{name: {name}, namespace: analytics}}
-spec:
-  bucketRef: {{name: call-logs, namespace: telephony}}
-  subject: {{serviceAccountRef: {{name: reports}}}}
-  prefixes: [calls/2026/]
-  duration: {duration}
-  reason: {reason}
-  requester: {{username: alice, uid: uid-alice}}
-"""
 
 
 def dgrant(name: str) -> list[str]:
@@ -37,14 +26,19 @@ def dgrant(name: str) -> list[str]:
 
 
 def request(cast: Cast, name: str, duration: str, reason: str) -> dict:
-    """Ask, and wait until it is active; returns the status."""
+    """Ask, have the owner agree, and wait until it is active; returns the status."""
+    agree.ask(cast, name, duration, reason)
+    agree.approve(cast, name)
+    return active(cast, name)
+
+
+def active(cast: Cast, name: str) -> dict:
+    """Wait until the access can be used; returns the status."""
     show, alice = cast.show, cast.alice
-    alice.write(f"{name}.yaml", GRANT.format(name=name, duration=duration, reason=reason))
-    alice.good("kubectl", "create", "-f", f"{name}.yaml")
-    active = condition(alice, "Active", "dgrant", name, "analytics")
-    if not active.ok:
+    met = condition(alice, "Active", "dgrant", name, "analytics")
+    if not met.ok:
         alice.run(*dgrant(name), "-o", "jsonpath={.status}")
-    show.demand(f"{name} becomes Active", active.text.rpartition("/")[2], active.ok and "condition met" in active.out)
+    show.demand(f"{name} becomes Active", met.text.rpartition("/")[2], met.ok and "condition met" in met.out)
     return json.loads(alice.read(*dgrant(name), "-o", "jsonpath={.status}"))
 
 
@@ -81,17 +75,21 @@ def arrived(cast: Cast, expected: str, result: Result, status: dict | None = Non
 
 def ask(cast: Cast) -> dict:
     """A request within the bucket's terms."""
-    cast.show.step("An analyst asks for a short while, and is given it")
-    seconds = enough_seconds(cast)
-    status = request(cast, "reports-q3", f"{seconds}s", "Q3 quality report")
+    show = cast.show
+    show.step("An analyst asks for a short while")
+    agree.ask(cast, "reports-q3", f"{enough_seconds(cast)}s", "Q3 quality report")
     row = cast.alice.good("kubectl", "get", "dgrant", "-n", "analytics").splitlines()[-1].split()
-    cast.show.expect("kubectl get says Granted, and until when", " ".join(row[2:4]),
-                     row[2:4] == ["Granted", status["expiresAt"]])
+    show.expect("it waits for somebody to agree", row[2], row[2] == "AwaitingApproval")
+    agree.decide(cast, "reports-q3")
+    status = active(cast, "reports-q3")
+    row = cast.alice.good("kubectl", "get", "dgrant", "-n", "analytics").splitlines()[-1].split()
+    show.expect("kubectl get says Granted, and until when", " ".join(row[2:4]),
+                row[2:4] == ["Granted", status["expiresAt"]])
     told = [*EVENTS, "--field-selector", "involvedObject.name=call-logs,reason=GrantActivated"]
     until("an event for the bucket's owner", lambda: "reports-q3" in cast.bob.read(*told), within=15)
     event = cast.bob.good(*told).splitlines()[-1]
-    cast.show.expect("the owner sees who got in, and until when", event.partition(" ")[2],
-                     "analytics/reports-q3" in event and status["expiresAt"] in event)
+    show.expect("the owner sees who got in, and until when", event.partition(" ")[2],
+                "analytics/reports-q3" in event and status["expiresAt"] in event)
     return status
 
 

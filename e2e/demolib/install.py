@@ -103,16 +103,18 @@ def operator(cast: Cast, binary: Path) -> Operator:
 
 
 def teams(cast: Cast) -> None:
-    """Two namespaces, their ServiceAccounts, and what bob and alice may do."""
+    """Two namespaces, their ServiceAccounts, and what people may do there."""
     show, platform = cast.show, cast.platform
     show.step("Two teams: bob owns the data in telephony, alice works in analytics", aside=True)
     made = []
     for namespace, accounts in (("telephony", ["ingest", "auditor"]), ("analytics", ["reports", "dashboard"])):
         made.append(platform.run("kubectl", "create", "namespace", namespace))
         made += [platform.run("kubectl", "create", "serviceaccount", name, "-n", namespace) for name in accounts]
-    for who, namespace, role in (("bob", "telephony", "owner"), ("alice", "analytics", "requester")):
-        made.append(platform.run("kubectl", "create", "rolebinding", who, "-n", namespace, f"--clusterrole=securebucket-{role}",
-                                 f"--user={who}"))
+    rights = (("owners", "telephony", "owner", "bob"), ("requesters", "analytics", "requester", "alice"),
+              ("approvers", "telephony", "approver", "alice", "mallory"))
+    for name, namespace, role, *people in rights:
+        made.append(platform.run("kubectl", "create", "rolebinding", name, "-n", namespace,
+                                 f"--clusterrole=securebucket-{role}", *(f"--user={who}" for who in people)))
     annotated = platform.run("kubectl", "annotate", "serviceaccount", "reports", "-n", "analytics",
                              f"eks.amazonaws.com/role-arn=arn:aws:iam::{ACCOUNT}:role/analytics-app")
     made.append(annotated)

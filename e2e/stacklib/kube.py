@@ -30,6 +30,7 @@ PEOPLE = (
     Person("alice", ("analytics",)),  # asks for access
     Person("bob", ("telephony-owners",)),  # decides on it
     Person("carol", ("security",)),  # watches, locks down
+    Person("mallory", ("analytics",)),  # wants to read, and signs for others
 )
 
 
