@@ -19,6 +19,7 @@ use crate::api::{GrantReview, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::bucket::lockdown::refuses_grants;
+use crate::domain::enforcement::Enforcement;
 use crate::domain::time::{after, format_instant, parse_instant};
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, within};
@@ -106,7 +107,8 @@ impl Work<'_> {
         let all = within(REQUEST_TIMEOUT, api.list(&of_bucket)).await?;
         let decoded = all.items.into_iter().filter_map(|r| r.0.ok());
         let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
-        if !reviews.is_empty() {
+        // Until the first look, which may be this one, nothing is known; nobody is told that as if something were wrong.
+        if !reviews.is_empty() || self.ctx.enforcement() == Enforcement::unproven() {
             // After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
             self.ctx.fresh_enforcement().await?;
         }

@@ -26,10 +26,8 @@ use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
 use crate::k8s::ApiError;
 use crate::k8s::admission::Guard;
-use crate::k8s::configmap::{self, ConfigMapError};
+use crate::k8s::configmap;
 use crate::k8s::events::{Events, Reason};
-use crate::k8s::finalizer::FinalizerError;
-use crate::k8s::status::StatusError;
 use crate::k8s::watch::Cache;
 use crate::k8s::within;
 use crate::metrics::Metrics;
@@ -395,38 +393,4 @@ impl Context {
 /// What to do after a failed pass.
 pub fn failed<K: Ord + Clone + std::fmt::Debug>(backoff: &Backoff<K>, key: &K, error: &PassError) -> Next {
     Next::Failed(backoff.failed(key, error.class()))
-}
-
-impl From<ApiError> for PassError {
-    fn from(error: ApiError) -> Self {
-        if error.is_conflict() { Self::Conflict } else { Self::Kubernetes(error.to_string()) }
-    }
-}
-
-impl From<ConfigMapError> for PassError {
-    fn from(error: ConfigMapError) -> Self {
-        match error {
-            ConfigMapError::Conflict { .. } => Self::Conflict,
-            ConfigMapError::Api(e) => e.into(),
-            other => Self::Kubernetes(other.to_string()),
-        }
-    }
-}
-
-impl From<StatusError> for PassError {
-    fn from(error: StatusError) -> Self {
-        match error {
-            StatusError::Conflict | StatusError::Gone => Self::Conflict,
-            other => Self::Kubernetes(other.to_string()),
-        }
-    }
-}
-
-impl From<FinalizerError> for PassError {
-    fn from(error: FinalizerError) -> Self {
-        match error {
-            FinalizerError::Stale | FinalizerError::Deleting => Self::Conflict,
-            other => Self::Kubernetes(other.to_string()),
-        }
-    }
 }

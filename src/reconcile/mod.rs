@@ -4,6 +4,8 @@ pub mod backoff;
 #[cfg(feature = "operator")]
 pub mod context;
 #[cfg(feature = "operator")]
+mod errors;
+#[cfg(feature = "operator")]
 pub mod foreign;
 #[cfg(feature = "operator")]
 pub mod leadership;

@@ -192,3 +192,21 @@ async fn a_review_from_another_namespace_counts_for_nothing() {
     world.counted(&review, "Counted").await;
     world.object_when(&api, "g", "active", |g| is_true(grant_conditions(g), types::ACTIVE)).await;
 }
+
+/// The operator that starts knows nothing of the admission policies for a moment, and tells nobody that something is wrong with them.
+#[tokio::test]
+async fn a_request_waits_on_through_a_restart() {
+    let Scene { world, operator, .. } = asking("restart", 1).await;
+    let before = world.awaiting("g", "alice").await;
+    operator.kill().await;
+    let _operator = world.operator().start();
+    // The new one works: it sees another request.
+    world.awaiting("g2", "alice").await;
+    let grant = world.grants().get("g").await.unwrap();
+    assert_eq!(grant_conditions(&grant), grant_conditions(&before));
+    world.review(&grant, "Approve", "bob").await;
+    world.grant_active("g").await;
+    let told = world.events("g").await;
+    let doubts: Vec<_> = told.iter().filter(|e| e.note.as_ref().is_some_and(|n| n.contains("not proven"))).collect();
+    assert!(doubts.is_empty() && !told.is_empty(), "{told:#?}");
+}
