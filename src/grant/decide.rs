@@ -273,7 +273,6 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
     if let Some(over) = over(facts, status, expires_at, install) {
         return over;
     }
-    let Some(looked) = facts.looked else { return Step::Look };
     let Some((input, _)) = open_grant(facts.grant, install, facts.now) else {
         return end(status, Happening::RemovedOutside, "status is not that of an approved grant");
     };
@@ -283,6 +282,9 @@ fn run(facts: &Facts<'_>, status: &DecryptGrantStatus, expires_at: Timestamp, in
             "the role's policy has no room for this grant; wait for another grant of this ServiceAccount to end, or use another ServiceAccount",
         );
     }
+    let Some(looked) = facts.looked else {
+        return if status.kms_grant.is_none() && unwritten(facts, &input) { granting(facts) } else { Step::Look };
+    };
     let (role_id, document) = match &looked.role {
         Seen::Unreadable(e) => return failed(e, false, install),
         Seen::Absent if status.kms_grant.is_some() => {
@@ -370,6 +372,12 @@ fn usable(facts: &Facts<'_>, status: &DecryptGrantStatus) -> Step {
             None => Step::Settled,
         },
     }
+}
+
+/// The role's writer has looked and its document does not carry the grant yet: there is nothing to see in AWS before it does, and twenty grants
+/// of one role would look at it twenty times for each of them. The writer wakes this grant when it has written it.
+fn unwritten(facts: &Facts<'_>, input: &GrantInput) -> bool {
+    facts.role.is_some_and(|r| r.problem.is_none() && !r.document.as_ref().is_some_and(|d| carries(d, input)))
 }
 
 fn granting(facts: &Facts<'_>) -> Step {
