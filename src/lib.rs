@@ -16,6 +16,8 @@ pub mod grant;
 pub mod k8s;
 #[cfg(feature = "operator")]
 pub mod metrics;
+#[cfg(feature = "plugin")]
+pub mod plugin;
 pub mod reconcile;
 pub mod role;
 #[cfg(feature = "operator")]

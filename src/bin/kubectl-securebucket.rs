@@ -1,0 +1,7 @@
+//! The kubectl plugin: `kubectl securebucket …`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    securebucket::plugin::main()
+}
