@@ -4,7 +4,7 @@ STACK := e2e/stack
 CARGO := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down test faults lint crds admission demo bench clean
+.PHONY: help tools up down test faults lint crds admission krew demo bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ admission: ## Write the admission policies that the binary prints, for the chart
 	@mkdir -p charts/securebucket/files/admission
 	@$(CARGO) run --quiet --locked -- admission > charts/securebucket/files/.admission
 	@mv charts/securebucket/files/.admission charts/securebucket/files/admission/securebucket.io.yaml
+
+krew: ## Build kubectl-securebucket, and pack it with its manifest for Krew
+	@$(CARGO) build --quiet --locked --release --no-default-features --features plugin --bin kubectl-securebucket
+	@krew/pack --binary target/release/kubectl-securebucket --out target/krew
 
 demo: ## The whole story on this machine: refused, granted, refused again with the operator dead
 	@e2e/demo

@@ -206,6 +206,18 @@ fn condition_reasons_are_those_of_the_code() {
     same("condition reasons", &rows(&section("docs/reference.md", "## Condition reasons")), &condition_reasons());
 }
 
+/// `kubectl securebucket why` knows what to say about each of them, and about no other.
+#[cfg(feature = "plugin")]
+#[test]
+fn every_condition_reason_is_explained() {
+    use securebucket::plugin::why::reasons::TABLE;
+    let explained: BTreeSet<String> = TABLE.iter().map(|r| r.word.to_owned()).collect();
+    let existing = condition_reasons();
+    let missing: Vec<_> = existing.difference(&explained).collect();
+    let invented: Vec<_> = explained.difference(&existing).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "not explained {missing:?}, does not exist {invented:?}");
+}
+
 /// The table of states is printed by the code. `REWRITE=1 cargo test --test docs states` puts it into the page.
 #[test]
 fn states_are_those_of_the_code() {

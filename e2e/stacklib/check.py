@@ -29,6 +29,7 @@ LINT = {
     "format": ["cargo", "fmt", "--check"],
     "clippy": ["cargo", "clippy", "--locked", "--all-targets", "--", "--deny", "warnings"],
     "pure half": ["cargo", "check", "--locked", "--lib", "--no-default-features"],
+    "plugin": ["cargo", "check", "--locked", "--no-default-features", "--features", "plugin", "--bin", "kubectl-securebucket"],
     "python": [sys.executable, "-c", "import ast, pathlib; "
                "[ast.parse(path.read_text(), str(path)) for path in pathlib.Path('e2e').rglob('*.py')]"],
 }

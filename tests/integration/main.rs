@@ -36,6 +36,7 @@ mod history;
 mod lease;
 mod lockdown;
 mod lockdown_lift;
+mod plugin;
 mod quiet;
 mod refusals;
 mod release;

@@ -22,7 +22,7 @@ use crate::support::world::grant_spec;
 use crate::support::{World, chart};
 
 /// Binds a ClusterRole of the chart to a user, in a namespace.
-async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
+pub async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
     give(world, "ClusterRole", role, person, namespace).await;
 }
 

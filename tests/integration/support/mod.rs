@@ -18,6 +18,7 @@ pub mod kube_journal;
 pub mod log;
 pub mod operator;
 pub mod person;
+pub mod plugin;
 pub mod reviews;
 pub mod stack;
 pub mod wait;

@@ -72,6 +72,23 @@ impl Person {
         self.client_on(world.stack).await
     }
 
+    /// A kubeconfig that makes kubectl and its plugins him.
+    pub fn kubeconfig(&self, stack: &Stack, namespace: &str) -> Value {
+        let mut user = json!({"token": stack.kube.admin_token, "as": self.username, "as-groups": self.groups});
+        if let Some(uid) = &self.uid {
+            user["as-uid"] = json!(uid);
+        }
+        if let Some(session) = &self.session {
+            user["as-user-extra"] = json!({"sessionName": [session]});
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": stack.kube.url, "certificate-authority": stack.kube.ca_file}}],
+            "users": [{"name": "c", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c", "namespace": namespace}}],
+        })
+    }
+
     async fn client_on(&self, stack: &Stack) -> Client {
         let header = |name: &str, value: &str| {
             (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())

@@ -95,6 +95,12 @@ impl World {
         self.grant_when(name, "Active", |g| is_true(grant_conditions(g), types::ACTIVE)).await
     }
 
+    /// The same in another namespace.
+    pub async fn grant_active_in(&self, namespace: &str, name: &str) -> DecryptGrant {
+        let active = |g: &DecryptGrant| is_true(grant_conditions(g), types::ACTIVE);
+        self.object_when(&self.grants_in(namespace), name, "Active", active).await
+    }
+
     /// Waits until a DecryptGrant of the first namespace is in this state (reason of `Active`).
     pub async fn grant_state(&self, name: &str, word: &str) -> DecryptGrant {
         self.grant_when(name, &format!("state {word}"), |g| state(g) == word).await

@@ -1,0 +1,144 @@
+//! `request`, `list`, `hand-back`.
+
+use std::time::{Duration, Instant};
+
+use kube::api::ListParams;
+use securebucket::api::DecryptGrant;
+use serde_json::{Value, json};
+
+use super::Play;
+use crate::attacks::bind;
+use crate::support::person::Person;
+use crate::support::plugin::Said;
+
+#[tokio::test]
+async fn alice_asks_in_her_own_name() {
+    let play = Play::new("plugask", json!({"approvals": 1})).await;
+    let Play { world, asks, alice, mallory, .. } = &play;
+    let said = world.plugin(alice, &play.ask("--ticket OPS-1 --not-before 2026-01-01T00:00:00Z")).with(0, &[]);
+    let name = said.out.strip_prefix("decryptgrant.securebucket.io/").unwrap().split(' ').next().unwrap();
+    assert!(name.starts_with("reports-") && name.len() == "reports-".len() + 5, "{name}");
+    assert_eq!(said.out, format!("decryptgrant.securebucket.io/{name} created, awaiting 1 approval\n"));
+    let grant = world.grants_in(asks).get(name).await.unwrap();
+    assert_eq!(serde_json::to_value(&grant.spec.requester).unwrap(), alice.stamp());
+    let at = &grant.spec.bucket_ref;
+    assert_eq!((at.name.as_str(), at.namespace.as_deref()), ("data", Some(world.namespace.as_str())));
+    assert_eq!((grant.spec.ticket.as_deref(), grant.spec.reason.as_str()), (Some("OPS-1"), "Q3 report"));
+
+    // Somebody with an IAM role on EKS.
+    let dev = Person::of_role("dev", "erin");
+    bind(world, "securebucket-requester", &dev, asks).await;
+    let said = world.plugin(&dev, &play.ask("-o json")).with(0, &[]);
+    let made: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&made["spec"]["requester"], &made["kind"]), (&dev.stamp(), &json!("DecryptGrant")));
+    let said = world.plugin(&dev, &play.ask("--name own -o name"));
+    said.exactly("decryptgrant.securebucket.io/own\n");
+    world.plugin(&dev, &play.ask("--name own")).refused(&["already exists", "another --name"]);
+
+    // Nothing is written by a dry run, and by nobody who may not.
+    let before = world.grants_in(asks).list(&ListParams::default()).await.unwrap().items.len();
+    let said = world.plugin(alice, &play.ask("--name dry --dry-run=server"));
+    said.exactly("decryptgrant.securebucket.io/dry created (server dry run)\n");
+    world.plugin(mallory, &play.ask("")).refused(&["mallory", "securebucket-requester", asks]);
+    world.plugin(alice, &play.ask("--prefix in")).refused(&["prefixes", "ends in '/'"]);
+    assert_eq!(world.grants_in(asks).list(&ListParams::default()).await.unwrap().items.len(), before);
+}
+
+/// With a real token, not by impersonation: `--as` is a right of its own.
+#[tokio::test]
+async fn nobody_asks_as_somebody_else() {
+    let play = Play::new("plugas", json!({"approvals": 1})).await;
+    let real = format!("--kubeconfig {} --context alice", play.world.stack.kube.kubeconfig.display());
+    let line = play.ask(&format!("{real} -n {} --as bob", play.world.namespace));
+    play.world.plugin(&super::admin(), &line).refused(&["cannot impersonate"]);
+    // An admin may, and then the request is in bob's name.
+    bind(&play.world, "securebucket-requester", &play.bob, &play.asks).await;
+    let line = play.ask("--as bob --as-uid u-bob --name bobs -o yaml");
+    let said = play.world.plugin(&super::admin(), &line).with(0, &[]);
+    let made: Value = serde_saphyr::from_str(&said.out).unwrap();
+    assert_eq!(made["spec"]["requester"], play.bob.stamp());
+}
+
+#[tokio::test]
+async fn waiting_ends_with_access_or_without() {
+    let play = Play::new("plugwait", json!({"approvals": 0, "ticketPattern": "OPS-[0-9]+"})).await;
+    let Play { world, asks, alice, mallory, .. } = &play;
+    let said = world.plugin(alice, &play.ask("--ticket OPS-1 --name good --wait")).with(0, &["granted until"]);
+    assert!(said.out.starts_with("decryptgrant.securebucket.io/good created"), "{said:?}");
+    world.grant_active_in(asks, "good").await;
+
+    // What needs somebody is not waited for.
+    let said = world.plugin(alice, &play.ask("--name bad --wait"));
+    said.with(4, &["TicketRequired", "spec.ticket", &format!("→ kubectl securebucket why bad -n {asks}")]);
+    let said = world.plugin(alice, &play.ask("--name bad2"));
+    said.with(0, &["created, TicketRequired", "→ kubectl securebucket why bad2"]);
+
+    // Access is given back by who may.
+    world.plugin(mallory, &format!("hand-back good -n {asks}")).refused(&["mallory"]);
+    let said = world.plugin(alice, &format!("hand-back good -n {asks} --dry-run=server"));
+    said.exactly("decryptgrant.securebucket.io/good handed back (server dry run)\n");
+    assert!(world.grants_in(asks).get("good").await.unwrap().metadata.deletion_timestamp.is_none());
+    let said = world.plugin(alice, &format!("hand-back dgrant/good -n {asks} --wait"));
+    said.exactly("decryptgrant.securebucket.io/good handed back\n");
+    let key = crate::support::facets::ids(&world.bucket_ready("data").await).key;
+    assert!(world.kms_grants(&key).await.is_empty());
+    let again = world.plugin(alice, &format!("hand-back good -n {asks}"));
+    again.refused(&["there is no DecryptGrant", &format!("kubectl securebucket list -n {asks}")]);
+    world.plugin(alice, &format!("hand-back sbkt/data -n {asks}")).with(2, &["is no DecryptGrant"]);
+}
+
+#[tokio::test]
+async fn waiting_is_given_up_with_a_code_of_its_own() {
+    let play = Play::new("plugctrlc", json!({"approvals": 1})).await;
+    let Play { world, asks, alice, .. } = &play;
+    let said = world.plugin(alice, &play.ask("--name slow --wait --timeout 2s"));
+    let said = said.with(124, &["waiting: awaiting 1 approval", "not within 2 s", "goes on"]);
+    assert!(said.err.contains(&format!("→ kubectl securebucket why slow -n {asks}")), "{said:?}");
+
+    let line = format!("exec kubectl-securebucket {}", play.ask("--name stopped --wait"));
+    let mut shell = world.shell(alice, &world.namespace, &line);
+    let child = shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    world.until("it is asked for", || async { world.grants_in(asks).get("stopped").await.ok() }).await;
+    // It has looked for a moment, and waits.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let begun = Instant::now();
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let said = Said::from(child.wait_with_output().unwrap());
+    said.with(130, &["interrupted", "goes on", "kubectl securebucket why stopped"]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    world.grants_in(asks).get("stopped").await.unwrap();
+}
+
+#[tokio::test]
+async fn lists_for_whoever_may_read() {
+    let play = Play::new("pluglist", json!({"approvals": 2})).await;
+    let Play { world, asks, alice, bob, mallory, .. } = &play;
+    world.plugin(alice, &format!("list -n {asks}")).with(0, &["no DecryptGrants in namespace"]);
+    world.plugin(bob, "list --pending").with(0, &["nothing waits for a decision"]);
+    world.plugin(alice, &play.ask("--name one --ticket OPS-7")).with(0, &["awaiting 2 approvals"]);
+    let said = world.plugin(alice, &format!("list -n {asks}")).with(0, &[]);
+    let words: Vec<Vec<&str>> = said.out.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["NAME", "BUCKET", "REQUESTER", "STATE", "EXPIRES", "AGE"]);
+    assert_eq!(words[1][..4], ["one", &format!("{}/data", world.namespace), "alice", "AwaitingApproval"]);
+    world.plugin(alice, &format!("list -n {asks} -o wide")).with(0, &["SUBJECT", "reports", "Q3 report"]);
+    world.plugin(alice, &format!("list -n {asks} -o name")).exactly("decryptgrant.securebucket.io/one\n");
+    let said = world.plugin(alice, &format!("list -n {asks} -o json")).with(0, &[]);
+    let list: Value = serde_json::from_str(&said.out).unwrap();
+    let one: DecryptGrant = serde_json::from_value(list["items"][0].clone()).unwrap();
+    assert_eq!((list["kind"].as_str(), one.metadata.name.as_deref()), (Some("List"), Some("one")));
+
+    // Bob sees what waits on his bucket, with no right where it lies; alice sees it there.
+    let shown = |b: &securebucket::api::SecureBucket| !b.status.as_ref().unwrap().pending_grants.is_empty();
+    world.bucket_when("data", "shows the request", shown).await;
+    let next = format!("→ kubectl securebucket approve one -n {asks}");
+    world.plugin(bob, "list --pending").with(0, &[asks, "one", "alice", "reports", "in/", "1h", "0 of 2", &next]);
+    world.plugin(bob, "list --pending -o wide").with(0, &["Q3 report", "OPS-7", "TERMS"]);
+    let own = world.plugin(alice, &format!("list --pending -n {asks}")).with(0, &["one", "0 of 2"]);
+    assert_eq!(own.out.lines().count(), 2, "{own:?}");
+    world.plugin(bob, &format!("list -n {asks}")).refused(&["bob", asks]);
+    world.plugin(alice, "list -A").refused(&["at the cluster scope", "-n NAMESPACE"]);
+    world.plugin(&super::admin(), "list -A").with(0, &["NAMESPACE", asks, "one"]);
+    world.plugin(mallory, &format!("list -n {asks}")).refused(&["mallory"]);
+    world.plugin(mallory, "list --pending").refused(&["mallory"]);
+}
