@@ -9,7 +9,7 @@ use super::find::{named, try_get};
 use super::names::Kind;
 use super::out::{Out, clean};
 use super::talk::{Session, answer};
-use super::wait::{Look, until};
+use super::wait::{Look, unanswered, until};
 use crate::api::DecryptGrant;
 use crate::api::condition::{find, types};
 
@@ -43,7 +43,7 @@ async fn wait(session: &Session, out: &Out, args: &HandBackArgs, grant: &Decrypt
     let look = || async {
         match try_get::<DecryptGrant>(session, &namespace, &name).await {
             Ok(now) if now.uid() == grant.uid() => Ok(gone(&now)),
-            Err(refusal) if !refusal.is_not_found() => Err(refusal.to("see whether the access is removed")),
+            Err(refusal) if !refusal.is_not_found() => unanswered(&refusal, "see whether the access is removed"),
             // Another one of the name is not this one.
             _ => Ok(Look::There("nothing of it is left in AWS, and the object is gone".to_owned())),
         }

@@ -11,7 +11,7 @@ use super::find::{named, of_kind, try_get};
 use super::names::Kind;
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
-use super::wait::{Look, briefly, until};
+use super::wait::{Look, briefly, unanswered, until};
 use crate::api::condition::{find, is_true, types};
 use crate::api::lockdown::{LockdownLevel, LockdownStatus};
 use crate::api::{LIFT_LOCKDOWN, SecureBucket};
@@ -104,8 +104,10 @@ async fn watch(
     let again = format!("kubectl securebucket why sbkt/{name} -n {}", session.namespace);
     let look = &look;
     let read = || async move {
-        let bucket = try_get::<SecureBucket>(session, &session.namespace, name).await;
-        bucket.map(|b| look(&b)).map_err(|e| super::find::missing(Kind::Bucket, &session.namespace, name, &e))
+        match try_get::<SecureBucket>(session, &session.namespace, name).await {
+            Ok(bucket) => Ok(look(&bucket)),
+            Err(refusal) => unanswered(&refusal, &format!("read SecureBucket {}/{name}", session.namespace)),
+        }
     };
     until(out, most, &again, read).await
 }

@@ -99,9 +99,9 @@ impl Out {
 
     /// The failure of a command.
     pub fn failure(&self, failure: &Failure) {
-        let mut text = format!("error: {}", failure.message);
+        let mut text = format!("error: {}", clean(&failure.message));
         for next in &failure.next {
-            text.push_str(&format!("\n  → {next}"));
+            text.push_str(&format!("\n  → {}", clean(next)));
         }
         self.note(&text);
     }

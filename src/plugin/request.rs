@@ -12,7 +12,7 @@ use super::find::{of_kind, try_get};
 use super::names::{Kind, generated};
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
-use super::wait::{Look, briefly, until};
+use super::wait::{Look, briefly, unanswered, until};
 use super::whoami::Me;
 use crate::api::DecryptGrant;
 use crate::api::condition::{find, is_true, types};
@@ -129,7 +129,7 @@ async fn wait(session: &Session, out: &Out, args: &RequestArgs, made: &DecryptGr
             Err(refusal) if refusal.is_not_found() => {
                 Ok(Look::Never(Failure::new(Exit::Ended, format!("DecryptGrant {namespace}/{name} was deleted"))))
             }
-            Err(refusal) => Err(refusal.to(&format!("read DecryptGrant {namespace}/{name}"))),
+            Err(refusal) => unanswered(&refusal, &format!("read DecryptGrant {namespace}/{name}")),
         }
     };
     let until = until(out, args.waiting.timeout, &again, look).await?;

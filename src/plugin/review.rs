@@ -12,7 +12,7 @@ use super::names::{Kind, another, review as review_name};
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
 use super::terms::{Terms, groups, terms};
-use super::wait::{Look, briefly, until};
+use super::wait::{Look, briefly, unanswered, until};
 use super::whoami::Me;
 use crate::api::condition::{find, types};
 use crate::api::grant_review::Decision;
@@ -55,7 +55,7 @@ pub async fn decide(
         }
     }
     let first = review_name(&terms.name, me.short(), &format!("{decision:?}"));
-    let review = create(session, &terms, &first, spec).await?;
+    let review = create(session, &terms, decision, &first, spec).await?;
     let name = review.metadata.name.clone().unwrap_or_default();
     let sentence = format!("created in {}", terms.bucket_namespace);
     out.written(Kind::Review, &name, &review, &sentence, session.dry_run)?;
@@ -95,7 +95,13 @@ fn not_himself(terms: &Terms, decision: Decision, me: &Me) -> Outcome<()> {
 }
 
 /// Creates it under the first name that is free. One of the same content is as good.
-async fn create(session: &Session, terms: &Terms, first: &str, spec: serde_json::Value) -> Outcome<GrantReview> {
+async fn create(
+    session: &Session,
+    terms: &Terms,
+    decision: Decision,
+    first: &str,
+    spec: serde_json::Value,
+) -> Outcome<GrantReview> {
     let api = session.within::<GrantReview>(&terms.bucket_namespace);
     let params = PostParams { dry_run: session.dry_run, field_manager: Some(MANAGER.into()) };
     let mut name = first.to_owned();
@@ -116,7 +122,7 @@ async fn create(session: &Session, terms: &Terms, first: &str, spec: serde_json:
                 }
                 name = another(first, &uuid::Uuid::new_v4().simple().to_string());
             }
-            Err(refusal) => return Err(refused(terms, &refusal)),
+            Err(refusal) => return Err(refused(terms, decision, &refusal)),
         }
     }
 }
@@ -128,12 +134,13 @@ fn as_good(there: &GrantReview, wanted: &GrantReview) -> bool {
     there.spec == wanted.spec && there.metadata.deletion_timestamp.is_none() && !doubted
 }
 
-fn refused(terms: &Terms, refusal: &Refusal) -> Failure {
+fn refused(terms: &Terms, decision: Decision, refusal: &Refusal) -> Failure {
+    let verb = format!("{decision:?}").to_lowercase();
     let deed = format!("review DecryptGrant {}/{}", terms.namespace, terms.name);
     let failure = refusal.to(&deed);
     match refusal {
         _ if refusal.is_forbidden() => Failure {
-            next: vec![format!("kubectl securebucket can-i approve {} -n {}", terms.bucket, terms.bucket_namespace)],
+            next: vec![format!("kubectl securebucket can-i {verb} {} -n {}", terms.bucket, terms.bucket_namespace)],
             ..failure
         },
         _ => failure,
@@ -177,7 +184,7 @@ async fn removed(session: &Session, out: &Out, args: &DecideArgs, terms: &Terms)
         match try_get::<DecryptGrant>(session, &terms.namespace, &terms.name).await {
             Ok(grant) => Ok(super::hand_back::gone(&grant)),
             Err(refusal) if refusal.is_not_found() => Ok(Look::There("the object is gone".to_owned())),
-            Err(refusal) => Err(refusal.to("see whether the access is removed").next(again.clone())),
+            Err(refusal) => unanswered(&refusal, "see whether the access is removed"),
         }
     };
     let evidence = until(out, args.waiting.timeout, &again, look).await?;

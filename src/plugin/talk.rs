@@ -170,6 +170,11 @@ impl Refusal {
         matches!(self, Self::Api(status) if status.reason == "Conflict")
     }
 
+    /// It may be answered soon: whoever waits goes on waiting.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code(), 0 | 429 | 500..)
+    }
+
     /// The API server's words, without what it says around those of a policy.
     pub fn words(&self) -> String {
         match self {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::out::Out;
+use super::talk::Refusal;
 
 /// Time between two looks: short at the beginning, then longer, so that a long wait does not weigh on the API server.
 const FIRST: Duration = Duration::from_millis(200);
@@ -21,6 +22,14 @@ pub enum Look<T> {
     NotYet(String),
     /// It will not be so.
     Never(Failure),
+}
+
+/// A look that failed: of something that may be answered soon, not the end of the wait.
+///
+/// # Errors
+/// If it will not be answered.
+pub fn unanswered<T>(refusal: &Refusal, deed: &str) -> Outcome<Look<T>> {
+    if refusal.is_passing() { Ok(Look::NotYet("the API server to answer".into())) } else { Err(refusal.to(deed)) }
 }
 
 /// Looks until it is so, or will not be, or the time is over, or somebody presses Ctrl-C. `afterwards` is the command that looks again later.

@@ -259,6 +259,20 @@ pub const TABLE: &[Reason] = &[
         &["kubectl delete sbkt {bucket} -n {bucket-ns}"],
     ),
     any("KeyUnusable", "the key is in a state that refuses the call", Aws, &["aws kms describe-key --key-id {key}"]),
+    on(
+        Kind::Bucket,
+        "ServiceAccountNotFound",
+        "a ServiceAccount that holds a duty does not exist; the message names it",
+        Owner,
+        &["kubectl create serviceaccount NAME -n {ns}"],
+    ),
+    on(
+        Kind::Bucket,
+        "PolicyTooLarge",
+        "the policy of a duty's role has no room for all its prefixes and grants; the message names the duty",
+        Owner,
+        EDIT_BUCKET,
+    ),
     any(
         "ServiceAccountNotFound",
         "the ServiceAccount that is named does not exist",

@@ -38,7 +38,7 @@ impl Said {
     /// Refused with these words, of which none is on stdout.
     #[track_caller]
     pub fn refused(self, words: &[&str]) -> Self {
-        assert!(self.out.is_empty() && self.err.starts_with("error: "), "{self:#?}");
+        assert!(self.out.is_empty() && self.err.contains("error: "), "{self:#?}");
         self.with(1, words)
     }
 }
