@@ -13,8 +13,8 @@ use crate::domain::time::parse_duration;
 const KUBECTL: &str = "Flags as of kubectl";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, or yes; 1 refused, not found or not reachable; 2 wrong usage;
-3 the answer is no (can-i, doctor); 4 it ended otherwise than asked for (--wait);
+Exit codes: 0 done, or yes; 1 refused, not found or not reachable; 2 wrong
+usage; 3 the answer is no (can-i, doctor); 4 it ended otherwise than asked for;
 124 not within --timeout; 130 interrupted.";
 
 /// Ask for access to SecureBuckets, decide on it, end it, and see who can decrypt.

@@ -27,7 +27,7 @@ struct Section {
 fn sections() -> Vec<Section> {
     let page = include_str!("../../../docs/plugin.md");
     let sections = page.split("\n## ").skip(1).filter(|s| !s.starts_with("Install\n"));
-    sections.map(|text| section(text)).collect()
+    sections.map(section).collect()
 }
 
 fn section(text: &str) -> Section {
