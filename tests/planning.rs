@@ -84,6 +84,8 @@ mod role_plan;
 mod role_rows;
 #[path = "planning/rows.rs"]
 mod rows;
+#[path = "planning/rule_rows.rs"]
+mod rule_rows;
 #[path = "planning/status_bucket.rs"]
 mod status_bucket;
 #[path = "planning/status_grant.rs"]

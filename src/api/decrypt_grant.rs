@@ -187,6 +187,9 @@ pub struct ApprovalRules {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub approvers: Vec<ApproverSet>,
+    /// The rule of `grants.autoApprove` that stands in for them: then there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_approved_by: Option<String>,
 }
 
 /// An approval that counts.
@@ -236,6 +239,9 @@ pub struct EndStatus {
     /// The GrantReview, in the namespace of the bucket, that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<String>,
+    /// The rule of the bucket's `grants.deny` that refused it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 /// Why a grant ended.

@@ -47,6 +47,21 @@ pub struct GrantsSpec {
     /// Whether a ServiceAccount `default` may be the subject of a grant. Default false: every pod without a ServiceAccount of its own runs as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_default_service_account: Option<bool>,
+    /// Rules in CEL that refuse a request, whoever would agree: it is refused as soon as one of them holds, when it is made or when access would
+    /// begin. A rule that says neither true nor false of a request refuses it too. They may name `request.namespace`, `request.serviceAccount`,
+    /// `request.prefixes`, `request.duration`, `request.durationSeconds`, `request.notBefore?`, `request.reason`, `request.ticket?`,
+    /// `request.requester.username`, `request.requester.uid?`, `request.requester.session?`, `bucket.namespace` and `bucket.name`; what has a `?` may
+    /// be absent: ask `has(request.ticket)` first. With a rule, here or in `autoApprove`, a request needs a `requester`, whatever `approvals` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub deny: Vec<RequestRule>,
+    /// Rules in CEL, over the same names as those of `deny`, that stand in for every approval by people: one of them must hold when the request is
+    /// made, and one when access begins. A rule that says neither true nor false of a request does not approve it. `deny` wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub auto_approve: Vec<RequestRule>,
     /// ServiceAccounts, `<namespace>/<name>`, that may ask for grants as requester. What they ask for needs one approval more. No other `system:`
     /// user may ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,6 +117,22 @@ pub struct ApproverSet {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 5))]
     pub at_least: Option<i32>,
+}
+
+/// A rule over requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRule {
+    /// Name of the rule, for conditions and logs.
+    pub name: SetName,
+    /// The rule, in CEL: `request.duration > duration('4h')`. Gives true or false. Bounded: what is too large is refused, and what takes too many
+    /// steps is cut off.
+    #[schemars(length(min = 1, max = 1024))]
+    pub expression: String,
+    /// What the requester is told where the rule decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub message: Option<String>,
 }
 
 /// Whether somebody may approve what he asked for.

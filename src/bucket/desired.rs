@@ -19,6 +19,7 @@ use crate::domain::policy::Statement;
 use crate::domain::prefix::Prefixes;
 use crate::domain::tags::{self, Tags};
 use crate::domain::time::{format_duration, parse_duration};
+use crate::grant::policy::check_rules;
 
 /// Default of `grants.maxDuration`.
 pub const DEFAULT_MAX_DURATION: SignedDuration = SignedDuration::from_hours(8);
@@ -177,6 +178,7 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
     let grants = spec.grants.clone().unwrap_or_default();
     let max = max_duration(bucket, install)?;
     ticket_rule(bucket)?;
+    check_rules(bucket)?;
     let mut tag_map: Tags = spec.tags.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
     let user_tags = tag_map.keys().cloned().collect();
     tag_map.extend(marks(&names, install));

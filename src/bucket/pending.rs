@@ -7,7 +7,7 @@ use crate::api::{DecryptGrant, SecureBucket};
 use crate::domain::time::{format_duration, format_instant};
 use crate::grant::agree::{AWAITING, pending_until};
 use crate::grant::review::person::is_system;
-use crate::grant::review::rules::rules;
+use crate::grant::review::rules::both;
 
 /// Entries of the list; status has its limits.
 const MOST: usize = 32;
@@ -35,8 +35,7 @@ pub fn pending(bucket: &SecureBucket, grants: &[&DecryptGrant]) -> (Vec<PendingG
 fn entry(bucket: &SecureBucket, grant: &DecryptGrant) -> Option<PendingGrant> {
     let status = grant.status.as_ref()?;
     let terms = status.resolved.as_ref().filter(|t| Some(&t.bucket_uid) == bucket.metadata.uid.as_ref())?;
-    let now = rules(bucket, grant.spec.requester.as_ref()).approvals;
-    let asked = status.approval_rules.as_ref().map_or(now, |r| r.approvals.max(now));
+    let asked = both(grant, Some(bucket)).iter().map(|r| r.approvals).max().unwrap_or_default();
     let robots = status.approvals.iter().filter(|a| is_system(&a.reviewer)).count();
     let needed = usize::try_from(asked).unwrap_or_default() + robots;
     Some(PendingGrant {

@@ -11,6 +11,7 @@ use super::agree::{Agreement, Resolution};
 use super::decide::Step;
 use super::driver::Work;
 use super::observe::look;
+use super::policy::has_rules;
 use super::status::settle;
 use super::{tell, terms};
 use crate::api::condition::update;
@@ -108,12 +109,20 @@ impl Work<'_> {
         let decoded = all.items.into_iter().filter_map(|r| r.0.ok());
         let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
         // Until the first look, which may be this one, nothing is known; nobody is told that as if something were wrong.
-        if !reviews.is_empty() || self.ctx.enforcement() == Enforcement::unproven() {
-            // After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
+        let unknown = self.ctx.enforcement() == Enforcement::unproven();
+        let relied_upon = self.bucket.as_ref().is_some_and(has_rules) || self.by_rule();
+        if !reviews.is_empty() || relied_upon || unknown {
+            // Not only reviewers: where a rule decides, it relies on who asks. After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
             self.ctx.fresh_enforcement().await?;
         }
         self.reviews = Some(reviews);
         Ok(())
+    }
+
+    /// True if a rule of the bucket approved it when it was made.
+    fn by_rule(&self) -> bool {
+        let rules = self.grant.status.as_ref().and_then(|s| s.approval_rules.as_ref());
+        rules.is_some_and(|r| r.auto_approved_by.is_some())
     }
 
     pub(super) async fn approve(&mut self, agreement: &Agreement) -> Result<(), PassError> {

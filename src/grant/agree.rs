@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::ask::unasked;
 use super::begin::{activate, opens_until};
 use super::decide::{Facts, Step, end};
+use super::policy::{auto_approval, has_rules};
 use super::review::decision::{Stop, Verdict, verdict};
 use super::review::eligible::Case;
-use super::review::rules::rules;
+use super::review::rules::{both, rules};
 use super::states::Happening;
 use crate::api::condition::{Set, is_true, types};
 use crate::api::decrypt_grant::{ApprovalRules, ApprovalStatus, DecryptGrantStatus, ResolvedTerms};
@@ -27,7 +28,7 @@ pub struct Resolution {
     pub terms: ResolvedTerms,
     /// Rules for approval.
     pub rules: ApprovalRules,
-    /// When the request ends if it is not approved; `None` if it needs no approval.
+    /// When the request ends if it is not approved; `None` if the bucket asks for nothing.
     pub pending_until: Option<Timestamp>,
 }
 
@@ -40,6 +41,8 @@ pub struct Agreement {
     pub duration: SignedDuration,
     /// True if a reviewer shortened it.
     pub shortened: bool,
+    /// The rule of `grants.autoApprove` that stands in for people.
+    pub rule: Option<String>,
 }
 
 impl Resolution {
@@ -54,6 +57,10 @@ impl Resolution {
 impl Agreement {
     /// The condition `Approved`.
     pub fn condition(&self) -> Set {
+        if let Some(rule) = &self.rule {
+            let message = format!("rule {rule} of the bucket's grants.autoApprove holds for the request");
+            return Set::yes(types::APPROVED, "AutoApproved", message);
+        }
         if self.approvals.is_empty() {
             let message = "the bucket's grants.approvals is 0 and the request is within its terms";
             return Set::yes(types::APPROVED, "PolicyApproved", message);
@@ -85,8 +92,9 @@ impl std::fmt::Display for Agreement {
 
 /// The terms, with the rules of this moment.
 pub(super) fn resolution(grant: &DecryptGrant, bucket: &SecureBucket, terms: ResolvedTerms) -> Resolution {
-    let rules = rules(bucket, grant.spec.requester.as_ref());
-    let pending_until = (rules.approvals > 0).then(|| pending_end(grant, bucket)).flatten();
+    let rules = rules(bucket, grant);
+    let waits = rules.approvals > 0 || rules.auto_approved_by.is_some() || has_rules(bucket);
+    let pending_until = waits.then(|| pending_end(grant, bucket)).flatten();
     Resolution { terms, rules, pending_until }
 }
 
@@ -121,10 +129,9 @@ fn expired(status: &DecryptGrantStatus, at: Timestamp) -> Step {
 /// Judges the reviews by the rules at the request and by those of the bucket as it is.
 pub fn judge(facts: &Facts<'_>, install: &Installation) -> Option<Verdict> {
     let reviews = facts.reviews?;
-    let asked = facts.grant.status.as_ref().and_then(|s| s.approval_rules.as_ref());
-    let now = facts.bucket.map(|b| rules(b, facts.grant.spec.requester.as_ref()));
-    let both: Vec<&ApprovalRules> = asked.into_iter().chain(&now).collect();
-    let case = Case { grant: facts.grant, rules: &both, enforcement: facts.enforcement, install };
+    let both = both(facts.grant, facts.bucket);
+    let rules: Vec<&ApprovalRules> = both.iter().collect();
+    let case = Case { grant: facts.grant, rules: &rules, enforcement: facts.enforcement, install };
     Some(verdict(&case, reviews))
 }
 
@@ -136,7 +143,9 @@ pub(super) fn stopped(facts: &Facts<'_>, install: &Installation) -> Option<Stop>
 /// The end by a reviewer.
 pub(super) fn stop(status: &DecryptGrantStatus, happening: Happening, stop: &Stop) -> Step {
     match end(status, happening, stop.to_string()) {
-        Step::End { reason, message, .. } => Step::End { reason, message, review: Some(stop.review.clone()) },
+        Step::End { reason, message, rule, .. } => {
+            Step::End { reason, message, review: Some(stop.review.clone()), rule }
+        }
         other => other,
     }
 }
@@ -152,10 +161,14 @@ pub(super) fn agreed(
     // An approval is nothing that a cache may say.
     let Some(verdict) = judge(facts, install) else { return Step::ReadReviews };
     let approved = is_true(&status.conditions, types::APPROVED);
+    // The rule of now, or that of the request where the bucket asks for nobody any more.
+    let rule = both(facts.grant, Some(bucket)).into_iter().rev().find_map(|r| r.auto_approved_by);
+    let rule = rule.filter(|_| verdict.needed == 0);
+    let relied_upon = verdict.needed > 0 || rule.is_some() || has_rules(bucket);
+    if let Some(problem) = unasked(facts.grant, bucket, facts.enforcement).filter(|_| relied_upon) {
+        return Step::Wait { problem, until: None };
+    }
     if verdict.needed > 0 {
-        if let Some(problem) = unasked(facts.grant, bucket, facts.enforcement) {
-            return Step::Wait { problem, until: None };
-        }
         let until =
             status.pending_until.as_deref().and_then(parse_instant).or_else(|| pending_end(facts.grant, bucket));
         let until = until.filter(|_| !approved);
@@ -163,18 +176,18 @@ pub(super) fn agreed(
             return expired(status, at);
         }
         if !verdict.approved() {
-            return awaiting(&verdict, terms, until);
+            return awaiting(&verdict, terms, until, &auto_approval(facts.grant, bucket).faults);
         }
     }
     let asked = SignedDuration::from_secs(terms.duration_seconds);
     let duration = verdict.shortest.map_or(asked, |shortest| shortest.min(asked));
     let approvals = if verdict.needed > 0 { verdict.approvals } else { Vec::new() };
     let shortened = !approvals.is_empty() && duration < asked;
-    let agreement = Agreement { approvals, duration: if shortened { duration } else { asked }, shortened };
+    let agreement = Agreement { approvals, duration: if shortened { duration } else { asked }, shortened, rule };
     if approved { activate(facts, terms, agreement) } else { Step::Approve(agreement) }
 }
 
-fn awaiting(verdict: &Verdict, terms: &ResolvedTerms, until: Option<Timestamp>) -> Step {
+fn awaiting(verdict: &Verdict, terms: &ResolvedTerms, until: Option<Timestamp>, faults: &[String]) -> Step {
     let mut text = match verdict.needed {
         1 => "awaiting 1 approval".to_owned(),
         n => format!("awaiting {n} approvals, {} there", verdict.approvals.len()),
@@ -183,9 +196,12 @@ fn awaiting(verdict: &Verdict, terms: &ResolvedTerms, until: Option<Timestamp>) 
         text.push_str(&format!(", one more of {}", verdict.missing.join(", and one of ")));
     }
     let by = until.map(|at| format!(", by {}", format_instant(at))).unwrap_or_default();
-    let message = format!(
+    let mut message = format!(
         "{text}{by}: GrantReviews in namespace {} by whoever may approve on SecureBucket {}, with termsHash {}",
         terms.bucket_namespace, terms.bucket_name, terms.terms_hash
     );
+    for fault in faults {
+        message.push_str(&format!("; {fault}"));
+    }
     Step::Wait { problem: Problem::passing(AWAITING, message), until: None }
 }

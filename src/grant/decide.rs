@@ -11,6 +11,7 @@ use super::agree::{Agreement, Resolution, agreed, resolution, stop, stopped, tim
 use super::ask::refused;
 use super::begin::{Skew, lapsed, skewed};
 use super::over::{key_state, over, separation_of_duties};
+use super::policy::{denial, denied};
 use super::removal::{failed, remove};
 use super::states::{Happening, end_of, state};
 use super::terms::{check, resolve, target};
@@ -112,6 +113,8 @@ pub enum Step {
         message: String,
         /// The GrantReview that ends it.
         review: Option<String>,
+        /// The rule of the bucket that refuses it.
+        rule: Option<String>,
     },
     /// RevokeGrant.
     Revoke {
@@ -148,7 +151,7 @@ pub(super) fn stalled(reason: &str, message: impl Into<String>) -> Step {
 
 /// The end that the table of states has for what happened.
 pub(super) fn end(status: &DecryptGrantStatus, happening: Happening, message: impl Into<String>) -> Step {
-    Step::End { reason: end_of(state(status), happening), message: message.into(), review: None }
+    Step::End { reason: end_of(state(status), happening), message: message.into(), review: None, rule: None }
 }
 
 /// Decides.
@@ -216,6 +219,9 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
             Happening::LockedDown,
             format!("SecureBucket {target} is locked down; ask again with a new grant when that is lifted"),
         );
+    }
+    if let Some(no) = denial(grant, bucket) {
+        return denied(status, no);
     }
     // Nobody reviews what has no terms yet.
     if status.resolved.is_some() {

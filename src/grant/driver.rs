@@ -265,7 +265,7 @@ impl Work<'_> {
                 }
             }
             Step::RecordIssued { id } => self.record_issued(id, now).await?,
-            Step::End { reason, message, review } => {
+            Step::End { reason, message, review, rule } => {
                 let others = self.still_readable(now);
                 let message = with_others(message, &others);
                 let end = EndStatus {
@@ -273,6 +273,7 @@ impl Work<'_> {
                     at: format_instant(now),
                     message: message.clone(),
                     review: review.clone(),
+                    rule: rule.clone(),
                 };
                 self.conclude(step, |s| {
                     s.ended = Some(end);

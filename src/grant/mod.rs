@@ -14,6 +14,7 @@ pub mod driver;
 pub mod observe;
 mod over;
 pub mod overlap;
+pub mod policy;
 mod removal;
 pub mod review;
 pub mod states;

@@ -23,10 +23,12 @@ pub enum State {
 pub enum Happening {
     /// Bucket and ServiceAccount were found.
     NamesResolved,
-    /// The bucket asks for no approval.
+    /// The bucket asks for no approval, or a rule of it stands in for people.
     PolicyApproves,
     /// Enough different persons approved these terms.
     EnoughApprovals,
+    /// A rule of the bucket denies it, or says nothing of it.
+    PolicyDenies,
     /// A reviewer denied it, or revoked it before it began.
     Refused,
     /// A reviewer revoked it.
@@ -60,16 +62,19 @@ use State::{Approved, Ended, Open, Requested, Resolved};
 /// Every way from one state to another. There is no other.
 pub const TABLE: &[(State, Happening, State)] = &[
     (Requested, H::NamesResolved, Resolved),
+    (Requested, H::PolicyDenies, Ended(End::Denied)),
     (Requested, H::LockedDown, Ended(End::Denied)),
     (Requested, H::BucketGone, Ended(End::BucketGone)),
     (Resolved, H::PolicyApproves, Approved),
     (Resolved, H::EnoughApprovals, Approved),
+    (Resolved, H::PolicyDenies, Ended(End::Denied)),
     (Resolved, H::Refused, Ended(End::Denied)),
     (Resolved, H::NotApprovedInTime, Ended(End::ApprovalTimedOut)),
     (Resolved, H::LockedDown, Ended(End::Denied)),
     (Resolved, H::Replaced, Ended(End::Denied)),
     (Resolved, H::BucketGone, Ended(End::BucketGone)),
     (Approved, H::Begins, Open),
+    (Approved, H::PolicyDenies, Ended(End::Denied)),
     (Approved, H::Refused, Ended(End::Denied)),
     (Approved, H::NotBegunInTime, Ended(End::Lapsed)),
     (Approved, H::LockedDown, Ended(End::Denied)),
@@ -133,8 +138,11 @@ impl Happening {
     pub fn words(self) -> &'static str {
         match self {
             H::NamesResolved => "bucket and ServiceAccount are found: the terms get their hash",
-            H::PolicyApproves => "the bucket asks for no approval (`approvals: 0`)",
+            H::PolicyApproves => {
+                "the bucket asks for no approval (`approvals: 0`), or a rule stands in for it (`grants.autoApprove`)"
+            }
             H::EnoughApprovals => "enough different persons approved these terms",
+            H::PolicyDenies => "a rule of the bucket denies it, or says nothing of it (`grants.deny`)",
             H::Refused => "a reviewer denies it, or revokes it before it begins",
             H::Revoked => "a reviewer revokes it",
             H::NotApprovedInTime => "`grants.pendingTTL` passed without approval",

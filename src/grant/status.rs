@@ -81,6 +81,7 @@ fn ended(status: &DecryptGrantStatus, end: &EndStatus, step: &Step, overdue: Opt
     let mut sets = vec![Set::no(types::ACTIVE, word, &end.message)];
     let refusal = match end.reason {
         EndReason::Denied if end.review.is_some() => Some("DeniedByReviewer"),
+        EndReason::Denied if end.rule.is_some() => Some("DeniedByPolicy"),
         EndReason::Denied => Some("Refused"),
         EndReason::ApprovalTimedOut => Some("ApprovalTimedOut"),
         _ => None,

@@ -44,6 +44,7 @@ mod reviews;
 mod reviews_input;
 mod reviews_rules;
 mod roles_rest;
+mod rules;
 mod scene;
 mod secrets;
 mod support;

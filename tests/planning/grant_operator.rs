@@ -140,7 +140,10 @@ impl World {
                 let left = self.listed().iter().any(|g| ids.contains(&g.id));
                 return if left { Err(Broken) } else { Ok(()) };
             }
-            Step::Resolve(resolution) => resolution.record(&mut status),
+            Step::Resolve(resolution) => {
+                self.resolved(&grant);
+                resolution.record(&mut status);
+            }
             Step::Approve(agreement) => {
                 status.conditions = update(&status.conditions, &[agreement.condition()], 1, now);
                 status.approvals = agreement.approvals;
@@ -155,8 +158,8 @@ impl World {
                 let wait = install().timing.policy_propagation.try_into().unwrap();
                 status.usable_by = Some(format_instant(after(now, wait)));
             }
-            Step::End { reason, message, review } => {
-                status.ended = Some(EndStatus { reason, at: format_instant(now), message, review });
+            Step::End { reason, message, review, rule } => {
+                status.ended = Some(EndStatus { reason, at: format_instant(now), message, review, rule });
             }
             Step::RecordRemoval { evidence } => {
                 assert!(

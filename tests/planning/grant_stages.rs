@@ -152,6 +152,7 @@ impl Known {
                 at: format_instant(seconds(600)),
                 message: "it ended".into(),
                 review: None,
+                rule: None,
             };
             self.change(|s| s.ended = Some(end));
             self.now = seconds(601);

@@ -110,6 +110,8 @@ pub struct World {
     pub lost_unseen: BTreeSet<String>,
     /// Reviews in the namespace of the bucket.
     pub reviews: Vec<Arc<GrantReview>>,
+    /// What the bucket asked for when a request was made, by uid: so many approvals, after its rules.
+    pub asked: BTreeMap<String, i32>,
     /// What happened, for messages.
     pub story: Vec<String>,
 }
@@ -161,6 +163,7 @@ impl World {
             ends: BTreeSet::new(),
             lost_unseen: BTreeSet::new(),
             reviews: Vec::new(),
+            asked: BTreeMap::new(),
             story: Vec::new(),
         }
     }
@@ -245,6 +248,12 @@ impl World {
     /// Access begins: by enough different people who agreed to these very terms, or because the bucket asks for nobody.
     pub fn begun(&self, grant: &DecryptGrant, agreement: &Agreement) {
         crate::laws_review::enough(self, grant, agreement);
+    }
+
+    /// A request gets its terms: what the bucket asks for at this moment.
+    pub fn resolved(&mut self, grant: &DecryptGrant) {
+        let asked = crate::laws_review::asked(self, grant);
+        self.asked.insert(grant.metadata.uid.clone().unwrap(), asked);
     }
 
     pub fn revoke(&mut self, id: &str) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use securebucket::api::DecryptGrant;
 use securebucket::api::condition::{is_true, types};
 use securebucket::api::grant_review::Decision;
-use securebucket::api::grants::ApproverSet;
+use securebucket::api::grants::{ApproverSet, RequestRule};
 use securebucket::domain::time::parse_duration;
 use securebucket::grant::agree::Agreement;
 use securebucket::grant::states::{State, follows, state};
@@ -17,6 +17,7 @@ use crate::grants::bucket;
 use crate::laws_converge::config;
 use crate::operator::Fault;
 use crate::reviews::{made_at, review, set, shortened};
+use crate::rule_rows::rule;
 
 /// Names under which people come. The first two are one person, and so are the next two, by their session.
 const PEOPLE: [(&str, &str); 7] = [
@@ -48,6 +49,47 @@ enum Act {
     Approvals(i32),
     /// The owner names approvers, or nobody.
     Approvers(bool),
+    /// The owner writes a rule that approves, or one that denies, or takes them out.
+    Rules(Option<&'static str>, Option<&'static str>),
+}
+
+/// Rules by name. What they say is in [`says`], and not asked of the code.
+const RULES: [(&str, &str); 4] = [
+    ("holds", "request.requester.username == 'alice' && request.prefixes.all(p, p != '')"),
+    ("quarter", "request.duration == duration('15m')"),
+    ("never", "request.durationSeconds > 1000000"),
+    ("errs", "request.ticket.startsWith('SEC-')"),
+];
+
+/// What a rule says of a request; `None` if it says nothing.
+fn says(rule: &str, grant: &DecryptGrant) -> Option<bool> {
+    match rule {
+        "holds" => Some(true),
+        "quarter" => Some(grant.spec.duration.0 == "15m"),
+        "never" => Some(false),
+        _ => None,
+    }
+}
+
+fn written(name: Option<&'static str>) -> Vec<RequestRule> {
+    let text = |name: &str| RULES.iter().find(|(n, _)| *n == name).unwrap().1;
+    name.map(|name| rule(name, text(name))).into_iter().collect()
+}
+
+/// True if a rule of the bucket stands in for people.
+fn stands_in(world: &World, grant: &DecryptGrant) -> bool {
+    let rules = world.bucket_of(grant).and_then(|b| b.spec.grants.clone()).unwrap_or_default().auto_approve;
+    rules.iter().any(|r| says(&r.name.0, grant) == Some(true))
+}
+
+/// So many approvals the bucket asks for, as it is.
+pub fn asked(world: &World, grant: &DecryptGrant) -> i32 {
+    let grants = world.bucket_of(grant).and_then(|b| b.spec.grants.clone()).unwrap_or_default();
+    if stands_in(world, grant) { 0 } else { grants.approvals.unwrap_or(1) }
+}
+
+fn rule_name() -> impl Strategy<Value = Option<&'static str>> {
+    prop::sample::select(vec![None, Some("holds"), Some("quarter"), Some("never"), Some("errs")])
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -79,6 +121,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Turn),
         1 => (0..3i32).prop_map(Act::Approvals),
         1 => any::<bool>().prop_map(Act::Approvers),
+        2 => (rule_name(), prop_oneof![3 => Just(None), 1 => rule_name()]).prop_map(|(a, d)| Act::Rules(a, d)),
     ]
 }
 
@@ -88,14 +131,20 @@ pub fn enough(world: &World, grant: &DecryptGrant, agreement: &Agreement) {
     let terms = status.resolved.as_ref().unwrap();
     let rules = status.approval_rules.as_ref();
     let grants = world.bucket_of(grant).and_then(|b| b.spec.grants.clone()).unwrap_or_default();
-    let needed = grants.approvals.unwrap_or(1).max(rules.map_or(0, |r| r.approvals));
+    let then = world.asked[grant.metadata.uid.as_ref().unwrap()];
+    assert_eq!(rules.map(|r| r.approvals), Some(then), "other rules than those of the request: {world:?}");
+    let needed = asked(world, grant).max(then);
+    let denied = grants.deny.iter().find(|r| says(&r.name.0, grant) != Some(false));
+    assert!(denied.is_none(), "begun against {denied:?}: {world:?}");
     let of_terms = |r: &&std::sync::Arc<securebucket::api::GrantReview>| {
         r.spec.terms_hash == terms.terms_hash && Some(&r.spec.grant_ref.uid) == grant.metadata.uid.as_ref()
     };
     let reviews: Vec<_> = world.reviews.iter().filter(of_terms).collect();
     let named =
         |sets: &[ApproverSet], name: &str| sets.is_empty() || sets.iter().any(|s| s.users.iter().any(|u| u.0 == name));
-    let admitted = |name: &str| named(&grants.approvers, name) && rules.is_none_or(|r| named(&r.approvers, name));
+    // A rule that stands in for people asks for none of a set either.
+    let sets = if stands_in(world, grant) && grants.approvals != Some(0) { &[] } else { grants.approvers.as_slice() };
+    let admitted = |name: &str| named(sets, name) && rules.is_none_or(|r| named(&r.approvers, name));
     // A robot's no counts for nothing, and that of somebody who is no approver only as a Revoke.
     let no = |r: &&&std::sync::Arc<securebucket::api::GrantReview>| {
         let name = &r.spec.reviewer.username;
@@ -173,6 +222,11 @@ fn happen(world: &mut World, act: &Act) {
         Act::Approvers(named) => {
             let sets = if *named { vec![set("owners", &["dev:bob", "carol"], 0)] } else { Vec::new() };
             world.bucket.as_mut().unwrap().spec.grants.as_mut().unwrap().approvers = sets;
+        }
+        Act::Rules(approving, denying) => {
+            world.tell(format!("rules: approving {approving:?}, denying {denying:?}"));
+            let grants = world.bucket.as_mut().unwrap().spec.grants.as_mut().unwrap();
+            (grants.auto_approve, grants.deny) = (written(*approving), written(*denying));
         }
     }
 }

@@ -26,7 +26,7 @@ fn asked(stage: Stage, approvals: i32) -> Known {
     known.bucket = Some(bucket(approvals));
     if stage >= Resolved {
         known.change(|s| {
-            s.approval_rules = Some(ApprovalRules { approvals, approvers: Vec::new() });
+            s.approval_rules = Some(ApprovalRules { approvals, ..ApprovalRules::default() });
             s.pending_until = Some(format_instant(seconds(24 * 3_600)));
         });
     }

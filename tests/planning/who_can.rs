@@ -45,6 +45,7 @@ pub fn ended(mut grant: DecryptGrant, at: i64) -> DecryptGrant {
         at: format_instant(seconds(at)),
         message: "over".into(),
         review: None,
+        rule: None,
     };
     grant.status.as_mut().unwrap().ended = Some(end);
     grant

@@ -6,7 +6,7 @@ use kube::Api;
 
 use super::decision::verdict;
 use super::eligible::{Case, Doubt, no_such_grant};
-use super::rules::rules;
+use super::rules::both;
 use crate::api::condition::{Set, types, update};
 use crate::api::grant_review::Decision;
 use crate::api::{DecryptGrant, GrantReview, GrantReviewStatus};
@@ -67,11 +67,14 @@ fn judged(ctx: &Context, review: &GrantReview, grant: Option<Arc<DecryptGrant>>)
     let Some(grant) = grant else { return Err(no_such_grant(review)) };
     let place = target(&grant);
     let bucket = ctx.caches.buckets.get(&place.namespace, &place.name);
-    let now = bucket.map(|b| rules(&b, grant.spec.requester.as_ref()));
-    let asked = grant.status.as_ref().and_then(|s| s.approval_rules.clone());
-    let both: Vec<_> = asked.iter().chain(&now).collect();
+    let both = both(&grant, bucket.as_deref());
     let enforcement = ctx.enforcement();
-    let case = Case { grant: &grant, rules: &both, enforcement: &enforcement, install: &ctx.install };
+    let case = Case {
+        grant: &grant,
+        rules: &both.iter().collect::<Vec<_>>(),
+        enforcement: &enforcement,
+        install: &ctx.install,
+    };
     let name = review.metadata.name.as_deref().unwrap_or_default();
     let here = review.metadata.namespace.as_ref() == Some(&place.namespace);
     let mut counts = verdict(&case, &reviews_of(ctx, &grant)).counts.into_iter();

@@ -1,20 +1,39 @@
 //! How many must agree, and who. Pure.
 
-use crate::api::SecureBucket;
 use crate::api::decrypt_grant::ApprovalRules;
 use crate::api::grants::ApproverSet;
-use crate::api::types::{Identity, Reviewer};
+use crate::api::types::Reviewer;
+use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::rules::DEFAULT_APPROVALS;
+use crate::grant::policy::auto_approval;
 
 use super::person::{named, service_account};
 
-/// The bucket's rules for a request of this requester.
-pub fn rules(bucket: &SecureBucket, requester: Option<&Identity>) -> ApprovalRules {
+/// The bucket's rules for this request: how many people, or which rule in their place.
+pub fn rules(bucket: &SecureBucket, grant: &DecryptGrant) -> ApprovalRules {
+    let people = people(bucket, grant);
+    match auto_approval(grant, bucket).rule.filter(|_| people.approvals > 0) {
+        Some(rule) => ApprovalRules { auto_approved_by: Some(rule), ..ApprovalRules::default() },
+        None => people,
+    }
+}
+
+/// How many people the bucket asks for, and which, where no rule stands in for them.
+fn people(bucket: &SecureBucket, grant: &DecryptGrant) -> ApprovalRules {
     let grants = bucket.spec.grants.clone().unwrap_or_default();
     let places: i32 = grants.approvers.iter().map(places).sum();
     let asked = grants.approvals.unwrap_or(DEFAULT_APPROVALS).max(places);
+    let requester = grant.spec.requester.as_ref();
     let robot = asked > 0 && requester.is_some_and(|r| may_ask_as_robot(bucket, &r.username));
-    ApprovalRules { approvals: asked + i32::from(robot), approvers: grants.approvers }
+    ApprovalRules { approvals: asked + i32::from(robot), approvers: grants.approvers, auto_approved_by: None }
+}
+
+/// The rules that hold for a request: those when it was made, as status has them, and those of the bucket as it is. Each of them has to be met. What
+/// no rule approved when it was made is approved by none later.
+pub fn both(grant: &DecryptGrant, bucket: Option<&SecureBucket>) -> Vec<ApprovalRules> {
+    let asked = grant.status.as_ref().and_then(|s| s.approval_rules.clone());
+    let now = bucket.map(|b| if asked.is_some() { rules(b, grant) } else { people(b, grant) });
+    asked.into_iter().chain(now).collect()
 }
 
 /// True if the bucket names this ServiceAccount as one that may ask.
@@ -118,7 +137,7 @@ mod tests {
 
     fn empty(sets: &[ApproverSet], names: &[&str]) -> Vec<String> {
         let reviewers: Vec<Reviewer> = names.iter().map(|n| reviewer(n)).collect();
-        let rules = ApprovalRules { approvals: 0, approvers: sets.to_vec() };
+        let rules = ApprovalRules { approvers: sets.to_vec(), ..ApprovalRules::default() };
         fill(&rules, &reviewers.iter().collect::<Vec<_>>()).empty
     }
 

@@ -7,6 +7,7 @@ mod deciders;
 mod names;
 mod owners;
 mod roles;
+mod rules;
 mod writers;
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
