@@ -14,6 +14,8 @@ mod desired_spec;
 #[path = "policies/evaluator.rs"]
 #[allow(dead_code, reason = "tests/policies.rs uses all of it")]
 mod evaluator;
+#[path = "planning/extend_rows.rs"]
+mod extend_rows;
 #[path = "planning/fixtures.rs"]
 mod fixtures;
 #[path = "planning/foreign.rs"]

@@ -36,6 +36,7 @@ use super::types::{DurationText, Identity, InstantText, PrefixText, ServiceAccou
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("spec: a DecryptGrant is immutable; delete it (which hands the access back) and create a new one"))]
+#[x_kube(validation = Rule::new("!has(self.extends) || !has(self.notBefore)").message("extends: an extension begins when it is approved; leave notBefore out"))]
 pub struct DecryptGrantSpec {
     /// The SecureBucket to read from. Its owner's consent is `grants.allowedNamespaces` there.
     pub bucket_ref: BucketRef,
@@ -59,6 +60,11 @@ pub struct DecryptGrantSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/#-]*$"))]
     pub ticket: Option<String>,
+    /// The DecryptGrant of this namespace that this one goes on from: on the same bucket, for the same ServiceAccount, under no further prefixes. It
+    /// is a request of its own, approved anew; its window begins when it is approved, while the other is active, and each window runs to its own end.
+    /// From the first beginning of such a chain to its last end it is at most the bucket's `grants.maxDuration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<ExtendedRef>,
     /// Who asks: the authenticated user, or the API server refuses it. Needed where the bucket asks for approvals, because nobody approves what he
     /// asked for himself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +82,15 @@ pub struct BucketRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
+}
+
+/// A DecryptGrant of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtendedRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// Who may read.
@@ -173,8 +188,23 @@ pub struct ResolvedTerms {
     /// When the window opens at the earliest (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<String>,
+    /// The DecryptGrant that it extends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<ExtendedTerms>,
     /// SHA-256 over all of the above and the grant's uid: what an approval speaks of.
     pub terms_hash: String,
+}
+
+/// The DecryptGrant that another one extends, as it was when that was resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtendedTerms {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// When the first grant of the chain began (RFC 3339): the bucket's `grants.maxDuration` counts from then.
+    pub since: String,
 }
 
 /// The bucket's rules for approval at one moment.

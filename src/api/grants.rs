@@ -49,7 +49,7 @@ pub struct GrantsSpec {
     pub allow_default_service_account: Option<bool>,
     /// Rules in CEL that refuse a request, whoever would agree: it is refused as soon as one of them holds, when it is made or when access would
     /// begin. A rule that says neither true nor false of a request refuses it too. They may name `request.namespace`, `request.serviceAccount`,
-    /// `request.prefixes`, `request.duration`, `request.durationSeconds`, `request.notBefore?`, `request.reason`, `request.ticket?`,
+    /// `request.prefixes`, `request.duration`, `request.durationSeconds`, `request.notBefore?`, `request.reason`, `request.ticket?`, `request.extends?`,
     /// `request.requester.username`, `request.requester.uid?`, `request.requester.session?`, `bucket.namespace` and `bucket.name`; what has a `?` may
     /// be absent: ask `has(request.ticket)` first. With a rule, here or in `autoApprove`, a request needs a `requester`, whatever `approvals` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -178,6 +178,9 @@ pub struct PendingGrant {
     /// Duration asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub duration: String,
+    /// Name of the DecryptGrant of the same namespace that it extends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// Why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,

@@ -46,6 +46,7 @@ fn entry(bucket: &SecureBucket, grant: &DecryptGrant) -> Option<PendingGrant> {
         service_account: terms.service_account.clone(),
         prefixes: terms.prefixes.clone(),
         duration: format_duration(jiff::SignedDuration::from_secs(terms.duration_seconds)),
+        extends: terms.extends.as_ref().map(|e| e.name.clone()),
         reason: grant.spec.reason.clone(),
         ticket: grant.spec.ticket.clone(),
         terms_hash: terms.terms_hash.clone(),

@@ -59,6 +59,11 @@ impl Prefixes {
         })
     }
 
+    /// True if each object under prefixes of the other lies under one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|b| self.iter().any(|a| a == WHOLE_BUCKET || (b != WHOLE_BUCKET && b.starts_with(a))))
+    }
+
     /// ARNs of the objects under the prefixes, for `Resource`.
     pub fn object_arns(&self, bucket_arn: &str) -> Vec<String> {
         self.iter()
@@ -110,6 +115,23 @@ mod tests {
         let p = Prefixes::parse(&["a/b/", "a/", "a/", "ab/"]).unwrap();
         assert_eq!(p.iter().collect::<Vec<_>>(), ["a/", "ab/"]);
         assert_eq!(Prefixes::parse(&["a/", "*"]).unwrap().iter().collect::<Vec<_>>(), ["*"]);
+    }
+
+    #[test]
+    fn covering() {
+        let parse = |p: &[&str]| Prefixes::parse(p).unwrap();
+        for (a, b, expected) in [
+            (&["a/"][..], &["a/"][..], true),
+            (&["a/"], &["a/b/", "a/c/"], true),
+            (&["a/b/"], &["a/"], false),
+            (&["a/", "c/"], &["a/", "b/"], false),
+            (&["a/"], &["ab/"], false),
+            (&["*"], &["a/"], true),
+            (&["*"], &["*"], true),
+            (&["a/"], &["*"], false),
+        ] {
+            assert_eq!(parse(a).covers(&parse(b)), expected, "{a:?} {b:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ask::unasked;
 use super::begin::{activate, opens_until};
 use super::decide::{Facts, Step, end};
+use super::extend::Limit;
 use super::policy::{auto_approval, has_rules};
 use super::review::decision::{Stop, Verdict, verdict};
 use super::review::eligible::Case;
@@ -43,6 +44,8 @@ pub struct Agreement {
     pub shortened: bool,
     /// The rule of `grants.autoApprove` that stands in for people.
     pub rule: Option<String>,
+    /// The latest end that it may have: an extension's.
+    pub latest: Option<Timestamp>,
 }
 
 impl Resolution {
@@ -71,7 +74,8 @@ impl Agreement {
     /// Into status, with the window that it opens. Everything in one write.
     pub fn record(&self, status: &mut DecryptGrantStatus, start: Timestamp) {
         status.activated_at = Some(format_instant(start));
-        status.expires_at = Some(format_instant(after(start, self.duration)));
+        let end = after(start, self.duration);
+        status.expires_at = Some(format_instant(self.latest.map_or(end, |latest| end.min(latest))));
         status.approvals = self.approvals.clone();
         status.shortened_to = self.shortened.then(|| format_duration(self.duration));
     }
@@ -156,6 +160,7 @@ pub(super) fn agreed(
     status: &DecryptGrantStatus,
     bucket: &SecureBucket,
     terms: &ResolvedTerms,
+    limit: Option<Limit>,
     install: &Installation,
 ) -> Step {
     // An approval is nothing that a cache may say.
@@ -183,7 +188,12 @@ pub(super) fn agreed(
     let duration = verdict.shortest.map_or(asked, |shortest| shortest.min(asked));
     let approvals = if verdict.needed > 0 { verdict.approvals } else { Vec::new() };
     let shortened = !approvals.is_empty() && duration < asked;
-    let agreement = Agreement { approvals, duration: if shortened { duration } else { asked }, shortened, rule };
+    let duration = if shortened { duration } else { asked };
+    if let Some(no) = limit.as_ref().and_then(|limit| limit.exceeded(facts.now, duration)) {
+        return end(status, Happening::NotExtendable, no);
+    }
+    let latest = limit.map(|limit| limit.until);
+    let agreement = Agreement { approvals, duration, shortened, rule, latest };
     if approved { activate(facts, terms, agreement) } else { Step::Approve(agreement) }
 }
 

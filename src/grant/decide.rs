@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::agree::{Agreement, Resolution, agreed, resolution, stop, stopped, timed_out};
 use super::ask::refused;
 use super::begin::{Skew, lapsed, skewed};
+use super::extend::{Limit, extension};
 use super::over::{key_state, over, separation_of_duties};
 use super::policy::{denial, denied};
 use super::removal::{failed, remove};
@@ -70,6 +71,8 @@ pub struct Facts<'a> {
     pub enforcement: &'a Enforcement,
     /// Names of older open requests and grants of the same ServiceAccount on the same bucket.
     pub older: &'a [String],
+    /// The DecryptGrant that this one extends, fresh from the API server, if there is one of the name.
+    pub extended: Option<&'a DecryptGrant>,
     /// AWS's clock.
     pub now: Timestamp,
     /// How far the local clock is off.
@@ -241,9 +244,13 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         Ok(max) => max,
         Err(e) => return wait("WaitingForBucket", format!("SecureBucket {target}: {e}")),
     };
-    let asked = match check(grant, max, install) {
+    let mut asked = match check(grant, max, install) {
         Ok(checked) => checked,
         Err(message) => return stalled("InvalidSpec", message),
+    };
+    asked.extends = match extension(facts, status, bucket, &asked, max, install) {
+        Ok(extends) => extends,
+        Err(step) => return *step,
     };
     let bucket_status = bucket.status.clone().unwrap_or_default();
     let usable = is_true(&bucket_status.conditions, types::KEY) && is_true(&bucket_status.conditions, types::POLICY);
@@ -271,7 +278,8 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         }
         Some(_) => {}
     }
-    agreed(facts, status, bucket, &terms, install)
+    let limit = asked.extends.as_ref().and_then(|e| Limit::of(e, max));
+    agreed(facts, status, bucket, &terms, limit, install)
 }
 
 /// Within the window: role policy first, then the KMS grant; and every reason to end.

@@ -86,6 +86,8 @@ pub(super) struct Work<'a> {
     pub(super) grant: DecryptGrant,
     pub(super) bucket: Option<SecureBucket>,
     pub(super) bucket_unreadable: Option<String>,
+    /// The DecryptGrant that this one extends.
+    pub(super) extended: Option<DecryptGrant>,
     pub(super) service_account_uid: Option<String>,
     pub(super) looked: Option<Looked>,
     /// Reviews that name the grant; of one that has not begun, as the API server has them.
@@ -105,7 +107,13 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     let (bucket, bucket_unreadable, service_account_uid) = surroundings(ctx, key, &grant).await?;
     let begun = grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() || s.ended.is_some());
     let reviews = begun.then(|| reviews_of(ctx, &grant));
-    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, service_account_uid, looked: None, reviews };
+    let extended = match grant.spec.extends.as_ref().filter(|_| !begun) {
+        // Asked of the API server, as the bucket is: what is over since must not be extended.
+        Some(named) => within(REQUEST_TIMEOUT, api.get_opt(&named.name)).await?,
+        None => None,
+    };
+    let looked = None;
+    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, extended, service_account_uid, looked, reviews };
     for _ in 0..STEPS {
         let step = work.decide();
         match work.perform(&step).await {
@@ -174,6 +182,7 @@ impl Work<'_> {
             reviews: self.reviews.as_deref(),
             enforcement: &enforcement,
             older: &older,
+            extended: self.extended.as_ref(),
             now: self.ctx.clock.aws_now(),
             skew: Skew { aws: self.ctx.clock.skew(Whose::Aws), kubernetes: self.ctx.clock.skew(Whose::Kubernetes) },
         };

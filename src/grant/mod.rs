@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod decide;
 #[cfg(feature = "operator")]
 pub mod driver;
+mod extend;
 #[cfg(feature = "operator")]
 pub mod observe;
 mod over;

@@ -28,6 +28,7 @@ const NAMES: Names<'static> = &[
             "notBefore",
             "reason",
             "ticket",
+            "extends",
             "requester",
         ],
     ),
@@ -154,6 +155,7 @@ fn values(grant: &DecryptGrant) -> BTreeMap<&'static str, Value> {
         ("notBefore", spec.not_before.as_ref().and_then(|at| parse_instant(&at.0)).map(Value::Instant)),
         ("reason", text(&spec.reason)),
         ("ticket", spec.ticket.as_deref().map(Value::text)),
+        ("extends", spec.extends.as_ref().map(|e| Value::text(&e.name))),
         ("requester", spec.requester.as_ref().map(person)),
     ]);
     BTreeMap::from([("request", request), ("bucket", bucket(&target.namespace, &target.name))])
@@ -187,6 +189,7 @@ fn example() -> BTreeMap<&'static str, Value> {
         ("notBefore", Some(Value::Instant(jiff::Timestamp::UNIX_EPOCH))),
         ("reason", text("example")),
         ("ticket", text("OPS-1")),
+        ("extends", text("reports-q2")),
         ("requester", Some(requester)),
     ]);
     BTreeMap::from([("request", request), ("bucket", bucket("telephony", "call-logs"))])

@@ -29,6 +29,8 @@ pub enum Happening {
     EnoughApprovals,
     /// A rule of the bucket denies it, or says nothing of it.
     PolicyDenies,
+    /// What it extends is over, or is not its own, or it would last for too long.
+    NotExtendable,
     /// A reviewer denied it, or revoked it before it began.
     Refused,
     /// A reviewer revoked it.
@@ -63,11 +65,13 @@ use State::{Approved, Ended, Open, Requested, Resolved};
 pub const TABLE: &[(State, Happening, State)] = &[
     (Requested, H::NamesResolved, Resolved),
     (Requested, H::PolicyDenies, Ended(End::Denied)),
+    (Requested, H::NotExtendable, Ended(End::Denied)),
     (Requested, H::LockedDown, Ended(End::Denied)),
     (Requested, H::BucketGone, Ended(End::BucketGone)),
     (Resolved, H::PolicyApproves, Approved),
     (Resolved, H::EnoughApprovals, Approved),
     (Resolved, H::PolicyDenies, Ended(End::Denied)),
+    (Resolved, H::NotExtendable, Ended(End::Denied)),
     (Resolved, H::Refused, Ended(End::Denied)),
     (Resolved, H::NotApprovedInTime, Ended(End::ApprovalTimedOut)),
     (Resolved, H::LockedDown, Ended(End::Denied)),
@@ -75,6 +79,7 @@ pub const TABLE: &[(State, Happening, State)] = &[
     (Resolved, H::BucketGone, Ended(End::BucketGone)),
     (Approved, H::Begins, Open),
     (Approved, H::PolicyDenies, Ended(End::Denied)),
+    (Approved, H::NotExtendable, Ended(End::Denied)),
     (Approved, H::Refused, Ended(End::Denied)),
     (Approved, H::NotBegunInTime, Ended(End::Lapsed)),
     (Approved, H::LockedDown, Ended(End::Denied)),
@@ -143,6 +148,9 @@ impl Happening {
             }
             H::EnoughApprovals => "enough different persons approved these terms",
             H::PolicyDenies => "a rule of the bucket denies it, or says nothing of it (`grants.deny`)",
+            H::NotExtendable => {
+                "what it extends is over or is not like it, or together they would last too long (`extends`)"
+            }
             H::Refused => "a reviewer denies it, or revokes it before it begins",
             H::Revoked => "a reviewer revokes it",
             H::NotApprovedInTime => "`grants.pendingTTL` passed without approval",

@@ -53,6 +53,7 @@ pub fn decided(grant: &DecryptGrant, decision: &str, why: &str) {
         prefixes,
         duration = spec.duration.0,
         not_before = spec.not_before.as_ref().map(|at| at.0.as_str()),
+        extends = spec.extends.as_ref().map(|e| e.name.as_str()),
         reason = spec.reason,
         ticket = spec.ticket.as_deref(),
         requester = spec.requester.as_ref().map(|r| r.username.as_str()),
@@ -74,7 +75,8 @@ pub fn requested(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBuck
     let namespace = grant.namespace().unwrap_or_default();
     let consenting = bucket.filter(|b| crate::bucket::desired::grant_namespaces(b).contains(&namespace));
     let prefixes = grant.spec.prefixes.iter().map(|p| p.0.as_str()).collect::<Vec<_>>().join(", ");
-    let note = format!("asks to read {prefixes} for {}: {}", grant.spec.duration.0, grant.spec.reason);
+    let extends = grant.spec.extends.as_ref().map(|e| format!(", extending {}", e.name)).unwrap_or_default();
+    let note = format!("asks to read {prefixes} for {}{extends}: {}", grant.spec.duration.0, grant.spec.reason);
     both(ctx, grant, consenting, Reason::GrantRequested, &note);
 }
 

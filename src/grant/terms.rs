@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::decrypt_grant::ResolvedTerms;
+use crate::api::decrypt_grant::{ExtendedTerms, ResolvedTerms};
 use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::domain::identity;
 use crate::domain::installation::Installation;
@@ -56,6 +56,8 @@ pub struct Asked {
     pub prefixes: Prefixes,
     /// From when on, at the earliest.
     pub not_before: Option<Timestamp>,
+    /// Going on from which grant.
+    pub extends: Option<ExtendedTerms>,
 }
 
 /// Checks duration, prefixes and beginning against installation and bucket.
@@ -90,7 +92,7 @@ pub fn check(grant: &DecryptGrant, max: SignedDuration, install: &Installation) 
             format_instant(begin)
         ));
     }
-    Ok(Asked { duration, prefixes, not_before })
+    Ok(Asked { duration, prefixes, not_before, extends: None })
 }
 
 /// `notBefore` of the spec.
@@ -128,6 +130,7 @@ pub fn resolve(
         prefixes: asked.prefixes.iter().map(str::to_owned).collect(),
         duration_seconds: asked.duration.as_secs(),
         not_before: asked.not_before.map(format_instant),
+        extends: asked.extends.clone(),
         terms_hash: String::new(),
     };
     terms.terms_hash = hash(grant, &terms);
@@ -150,6 +153,7 @@ fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
         prefixes,
         duration_seconds,
         not_before,
+        extends,
         terms_hash: _,
     } = terms;
     let (uid, prefixes) = (grant.metadata.uid.clone().unwrap_or_default(), prefixes.join("\n"));
@@ -170,10 +174,11 @@ fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
     ];
     // Only where there is one: requests of versions that did not know it keep their digest.
     parts.extend(not_before.as_deref());
+    parts.extend(extends.iter().flat_map(|e| ["extends", &e.name, &e.uid, &e.since]));
     identity::hex(&parts, 64)
 }
 
-/// True if resolved terms say of subject, bucket name, prefixes, duration and beginning what the spec says, and carry their own digest.
+/// True if resolved terms say of subject, bucket name, prefixes, duration, beginning and extended grant what the spec says, and carry their own digest.
 pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installation) -> bool {
     let target = target(grant);
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
@@ -187,5 +192,6 @@ pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installati
         && Ok(&terms.prefixes) == prefixes.as_ref()
         && Ok(terms.duration_seconds) == seconds
         && Ok(&terms.not_before) == begins(grant).map(|at| at.map(format_instant)).as_ref()
+        && terms.extends.as_ref().map(|e| &e.name) == grant.spec.extends.as_ref().map(|e| &e.name)
         && terms.terms_hash == hash(grant, terms)
 }

@@ -193,6 +193,13 @@ impl Waker {
                 self.queues.grants.add_now(ObjectKey::of(&**other));
             }
         }
+        // Those that extend it: they begin while it is active, and not after.
+        if self.changed("grant/extended", &key, json!([grant.uid(), status.expires_at, ended])) || gone {
+            let extends = |g: &&Arc<DecryptGrant>| g.spec.extends.as_ref().is_some_and(|e| e.name == key.name);
+            for other in grants.list_in(&key.namespace).iter().filter(extends) {
+                self.queues.grants.add_now(ObjectKey::of(&**other));
+            }
+        }
         let for_reviews = json!([
             life,
             status.resolved.as_ref().map(|r| &r.terms_hash),
@@ -207,7 +214,9 @@ impl Waker {
             }
         }
         if gone {
-            self.forget(&key, &["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended", "grant/reviews"]);
+            let kinds =
+                ["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended", "grant/extended", "grant/reviews"];
+            self.forget(&key, &kinds);
         }
     }
 

@@ -25,6 +25,7 @@ mod drift_bucket;
 mod drift_key;
 mod drift_role;
 mod duties;
+mod extends;
 mod faults;
 mod foreign;
 mod grants_begin;

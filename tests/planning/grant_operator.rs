@@ -74,6 +74,7 @@ impl World {
                 reviews: reviews.as_deref(),
                 enforcement: &Enforcement::elsewhere(),
                 older: &[],
+                extended: grant.spec.extends.as_ref().and_then(|e| self.grants.get(&e.name)),
                 now: self.time(),
                 skew: Skew::default(),
             };

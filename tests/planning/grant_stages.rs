@@ -77,6 +77,7 @@ pub struct Known {
     pub reviews: Option<Vec<Arc<GrantReview>>>,
     pub enforcement: Enforcement,
     pub older: Vec<String>,
+    pub extended: Option<DecryptGrant>,
     pub now: Timestamp,
     pub skew: Skew,
 }
@@ -104,6 +105,7 @@ impl Known {
             reviews: Some(Vec::new()),
             enforcement: Enforcement::elsewhere(),
             older: Vec::new(),
+            extended: None,
             now: seconds(0),
             skew: Skew { aws: Some(SignedDuration::ZERO), kubernetes: Some(SignedDuration::ZERO) },
         };
@@ -249,6 +251,7 @@ impl Known {
             reviews: self.reviews.as_deref(),
             enforcement: &self.enforcement,
             older: &self.older,
+            extended: self.extended.as_ref(),
             now: self.now,
             skew: self.skew,
         };

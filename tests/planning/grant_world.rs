@@ -112,6 +112,8 @@ pub struct World {
     pub reviews: Vec<Arc<GrantReview>>,
     /// What the bucket asked for when a request was made, by uid: so many approvals, after its rules.
     pub asked: BTreeMap<String, i32>,
+    /// When the chain of each grant that began had begun.
+    pub chains: BTreeMap<String, i64>,
     /// What happened, for messages.
     pub story: Vec<String>,
 }
@@ -164,6 +166,7 @@ impl World {
             lost_unseen: BTreeSet::new(),
             reviews: Vec::new(),
             asked: BTreeMap::new(),
+            chains: BTreeMap::new(),
             story: Vec::new(),
         }
     }
@@ -246,7 +249,8 @@ impl World {
     }
 
     /// Access begins: by enough different people who agreed to these very terms, or because the bucket asks for nobody.
-    pub fn begun(&self, grant: &DecryptGrant, agreement: &Agreement) {
+    pub fn begun(&mut self, grant: &DecryptGrant, agreement: &Agreement) {
+        crate::extend_rows::within_the_chain(self, grant, agreement);
         crate::laws_review::enough(self, grant, agreement);
     }
 

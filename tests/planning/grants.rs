@@ -63,6 +63,7 @@ pub fn request(name: &str, prefixes: &[&str], duration: &str) -> DecryptGrant {
             not_before: None,
             reason: "case 42".into(),
             ticket: None,
+            extends: None,
             requester: Some(crate::reviews::identity("alice")),
         },
     );

@@ -4,6 +4,7 @@
 mod agreed;
 mod bindings;
 mod deciders;
+mod extends;
 mod names;
 mod owners;
 mod roles;

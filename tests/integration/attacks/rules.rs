@@ -23,7 +23,8 @@ fn endless() -> Vec<Value> {
     let double = format!("[1]{0} == [1]{0}", ".map(x,[x,x])".repeat(30));
     let nested =
         format!("[{0}].all(a, [{0}].all(b, a != b || request.reason.matches('(x+x+)+y')))", vec!["1"; 80].join(","));
-    let rule = |n: usize| json!({"name": format!("r{n}"), "expression": if n % 2 == 0 { &double } else { &nested }});
+    let rule =
+        |n: u32| json!({"name": format!("r{n}"), "expression": if n.is_multiple_of(2) { &double } else { &nested }});
     (0..16).map(rule).collect()
 }
 
