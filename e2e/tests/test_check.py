@@ -42,6 +42,8 @@ class Naming(unittest.TestCase):
     def test_campaigns_say_how_many_runs_there_were(self) -> None:
         line = "faults: scenario A: N=219 requests, 57 runs (1 kinds: Delay 57), all converged; 9 attempts to read\n"
         self.assertEqual(campaigns("x\n" + line), [line.partition(";")[0]])
+        cut = line.replace("converged;", "converged, 9 more NOT MADE within FAULTS_MINUTES;")
+        self.assertEqual(campaigns(cut), [cut.partition(";")[0]])
         self.assertEqual(campaigns("faults: scenario A: 50 of 57 runs after 102s\n"), [])
 
     def test_a_long_list_is_cut(self) -> None:

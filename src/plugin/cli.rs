@@ -112,6 +112,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub enum Command {
     /// Ask that a ServiceAccount may read from a SecureBucket for a while.
     Request(RequestArgs),
+    /// Ask that access goes on when a grant is over: a new request, approved anew.
+    Extend(ExtendArgs),
     /// List DecryptGrants, or the requests that wait for a decision.
     List(ListArgs),
     /// Agree to a request, as it stands.
@@ -167,6 +169,31 @@ pub struct RequestArgs {
     /// When access begins at the earliest: 2026-11-24T18:00:00Z.
     #[arg(long, value_name = "INSTANT")]
     pub not_before: Option<String>,
+    /// Name of the request; without it, one that begins with the ServiceAccount's.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Waiting, until access is there.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `extend`.
+#[derive(Args, Debug)]
+pub struct ExtendArgs {
+    /// The DecryptGrant, in the namespace of -n, while it is active.
+    pub grant: Named,
+    /// How long, from when this is approved: 15m, 4h.
+    #[arg(long, value_name = "TIME")]
+    pub duration: String,
+    /// Why, for those who decide. No secrets: it is shown in events and logs.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Only this of what it may read: a path that ends in '/'; can be repeated.
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    pub prefixes: Vec<String>,
+    /// Ticket, where the bucket's owner asks for one.
+    #[arg(long, value_name = "NUMBER")]
+    pub ticket: Option<String>,
     /// Name of the request; without it, one that begins with the ServiceAccount's.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -196,6 +196,7 @@ fn of_grant(grant: &DecryptGrant) -> Option<Waiting> {
         service_account: terms.service_account,
         prefixes: terms.prefixes,
         duration: format_duration(jiff::SignedDuration::from_secs(terms.duration_seconds)),
+        extends: terms.extends.map(|e| e.name),
         reason: grant.spec.reason.clone(),
         ticket: grant.spec.ticket.clone(),
         terms_hash: terms.terms_hash,

@@ -8,6 +8,7 @@ pub mod cli;
 mod completion;
 mod doctor;
 pub mod exit;
+mod extend;
 mod find;
 mod hand_back;
 mod list;
@@ -64,6 +65,7 @@ async fn run(cli: &Cli, out: &Out) -> Outcome {
 async fn with(session: &Session, out: &Out, command: &Command, common: &Common) -> Outcome {
     match command {
         Command::Request(args) => request::request(session, out, args).await,
+        Command::Extend(args) => extend::extend(session, out, args).await,
         Command::List(args) => list::list(session, out, args, now()).await,
         Command::Approve(args) => {
             let most = args.max_duration.as_deref();

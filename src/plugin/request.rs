@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::cli::RequestArgs;
+use super::cli::{RequestArgs, Waiting};
 use super::exit::{Exit, Failure, Outcome};
 use super::find::{of_kind, try_get};
 use super::names::{Kind, generated};
@@ -29,12 +29,41 @@ pub async fn request(session: &Session, out: &Out, args: &RequestArgs) -> Outcom
     of_kind(&args.bucket, Kind::Bucket)?;
     let me = Me::ask(session).await?;
     let namespace = args.for_service_account.namespace_or(&session.namespace);
-    let object = manifest(session, args, namespace, &me);
+    let spec = spec(session, args, namespace, &me);
+    let (account, bucket) = (args.for_service_account.name.as_str(), args.bucket.name.as_str());
+    send(session, out, Ask { namespace, account, bucket, name: args.name.as_deref(), spec }, &args.waiting).await
+}
+
+/// A request as it is to be made.
+pub(super) struct Ask<'a> {
+    /// Its namespace, which is that of the ServiceAccount.
+    pub namespace: &'a str,
+    /// The ServiceAccount.
+    pub account: &'a str,
+    /// The SecureBucket.
+    pub bucket: &'a str,
+    /// Its name; without it, one that begins with the ServiceAccount's.
+    pub name: Option<&'a str>,
+    /// Its spec.
+    pub spec: Value,
+}
+
+/// Makes the request, and says what becomes of it.
+///
+/// # Errors
+/// If it is refused, or with `--wait` does not lead to access.
+pub(super) async fn send(session: &Session, out: &Out, ask: Ask<'_>, waiting: &Waiting) -> Outcome {
+    let namespace = ask.namespace;
+    let metadata = match ask.name {
+        Some(name) => json!({"name": name}),
+        None => json!({"generateName": generated(ask.account)}),
+    };
+    let object = json!({"apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": metadata, "spec": ask.spec});
     let object =
         serde_json::from_value(object).map_err(|e| Failure::failed(format!("the request cannot be written: {e}")))?;
     let params = PostParams { dry_run: session.dry_run, field_manager: Some(MANAGER.into()) };
     let made = answer(session.within::<DecryptGrant>(namespace).create(&params, &object)).await;
-    let made: DecryptGrant = made.map_err(|e| refused(args, namespace, &e))?;
+    let made: DecryptGrant = made.map_err(|e| refused(ask.bucket, namespace, &e))?;
     let name = made.name_any();
     if session.dry_run {
         out.written(Kind::Grant, &name, &made, "created", true)?;
@@ -47,23 +76,18 @@ pub async fn request(session: &Session, out: &Out, args: &RequestArgs) -> Outcom
     let now = briefly(MOMENT, look).await;
     let sentence = now.as_ref().map_or_else(|| "created".to_owned(), |g| format!("created, {}", state(g)));
     out.written(Kind::Grant, &name, now.as_ref().unwrap_or(&made), &sentence, false)?;
-    if args.waiting.wait {
-        wait(session, out, args, &made).await?;
+    if waiting.wait {
+        wait(session, out, waiting, &made).await?;
     } else if let Some(grant) = now.filter(stands_still) {
         out.note(&format!("  → kubectl securebucket why {} -n {namespace}", grant.name_any()));
     }
     Ok(Exit::Done)
 }
 
-fn manifest(session: &Session, args: &RequestArgs, namespace: &str, me: &Me) -> Value {
-    let account = &args.for_service_account.name;
-    let metadata = match &args.name {
-        Some(name) => json!({"name": name}),
-        None => json!({"generateName": generated(account)}),
-    };
+fn spec(session: &Session, args: &RequestArgs, namespace: &str, me: &Me) -> Value {
     let mut spec = json!({
         "bucketRef": {"name": args.bucket.name},
-        "subject": {"serviceAccountRef": {"name": account}},
+        "subject": {"serviceAccountRef": {"name": args.for_service_account.name}},
         "prefixes": args.prefixes, "duration": args.duration, "reason": args.reason, "requester": me.identity,
     });
     if session.namespace != namespace {
@@ -74,11 +98,11 @@ fn manifest(session: &Session, args: &RequestArgs, namespace: &str, me: &Me) -> 
             spec[field] = value.clone().into();
         }
     }
-    json!({"apiVersion": "securebucket.io/v1alpha1", "kind": "DecryptGrant", "metadata": metadata, "spec": spec})
+    spec
 }
 
-fn refused(args: &RequestArgs, namespace: &str, refusal: &Refusal) -> Failure {
-    let failure = refusal.to(&format!("ask for access to {}", args.bucket.name));
+fn refused(bucket: &str, namespace: &str, refusal: &Refusal) -> Failure {
+    let failure = refusal.to(&format!("ask for access to {bucket}"));
     if refusal.is_forbidden() && !refusal.by_policy() {
         let way_out = format!(
             "the ClusterRole securebucket-requester in namespace {namespace}; a request lies in the namespace of the ServiceAccount that is to read"
@@ -120,7 +144,7 @@ fn state(grant: &DecryptGrant) -> String {
     }
 }
 
-async fn wait(session: &Session, out: &Out, args: &RequestArgs, made: &DecryptGrant) -> Outcome<()> {
+async fn wait(session: &Session, out: &Out, waiting: &Waiting, made: &DecryptGrant) -> Outcome<()> {
     let (namespace, name) = (made.namespace().unwrap_or_default(), made.name_any());
     let again = format!("kubectl securebucket why {name} -n {namespace}");
     let look = || async {
@@ -132,7 +156,7 @@ async fn wait(session: &Session, out: &Out, args: &RequestArgs, made: &DecryptGr
             Err(refusal) => unanswered(&refusal, &format!("read DecryptGrant {namespace}/{name}")),
         }
     };
-    let until = until(out, args.waiting.timeout, &again, look).await?;
+    let until = until(out, waiting.timeout, &again, look).await?;
     out.note(&format!("granted until {until}"));
     Ok(())
 }

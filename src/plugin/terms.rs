@@ -41,6 +41,8 @@ pub struct Terms {
     pub duration: String,
     /// From when on.
     pub not_before: Option<String>,
+    /// Going on from which grant.
+    pub extends: Option<String>,
     /// Why.
     pub reason: String,
     /// Ticket.
@@ -79,6 +81,7 @@ impl Terms {
             prefixes: resolved.prefixes,
             duration: format_duration(jiff::SignedDuration::from_secs(resolved.duration_seconds)),
             not_before: resolved.not_before,
+            extends: resolved.extends.map(|e| e.name),
             reason: grant.spec.reason.clone(),
             ticket: grant.spec.ticket.clone(),
             groups: status.approval_rules.as_ref().map(groups_of).unwrap_or_default(),
@@ -97,6 +100,7 @@ impl Terms {
             service_account: grant.service_account,
             prefixes: grant.prefixes,
             duration: grant.duration,
+            extends: grant.extends,
             reason: grant.reason,
             ticket: grant.ticket,
             ..Self::default()
@@ -112,6 +116,7 @@ impl Terms {
             ("who", format!("everyone who can run pods or mint tokens as {}/{}", self.namespace, self.service_account)),
             ("reads", format!("{} of {}/{}", self.prefixes.join(", "), self.bucket_namespace, self.bucket)),
             ("for", format!("{}{from}", self.duration)),
+            ("extends", self.extends.clone().unwrap_or_default()),
             ("asked by", requester.to_owned()),
             ("because", format!("{}{ticket}", self.reason)),
             ("terms", self.hash.clone()),

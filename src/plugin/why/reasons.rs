@@ -120,6 +120,14 @@ pub const TABLE: &[Reason] = &[
         Requester,
         ANEW,
     ),
+    any("ExtendedNotFound", "there is no grant of the name that it extends", Requester, ANEW),
+    any(
+        "ExtendedNotActive",
+        "the grant that it extends has not begun; this one waits for that",
+        Time,
+        &["kubectl securebucket list -n {ns}"],
+    ),
+    any("AutoApproved", "a rule of the bucket's grants.autoApprove approves it; the message names it", Nobody, &[]),
     any("ApprovalsMet", "enough people approved; the message names them", Nobody, &[]),
     any("PolicyApproved", "the bucket asks for no approval within its terms", Nobody, &[]),
     any(
@@ -159,6 +167,12 @@ pub const TABLE: &[Reason] = &[
         ANEW,
     ),
     any("Denied", "it was refused, for good; the message says why", Requester, ANEW),
+    any(
+        "DeniedByPolicy",
+        "a rule of the bucket's grants.deny refused it, for good; the message names it",
+        Requester,
+        ANEW,
+    ),
     any("DeniedByReviewer", "a reviewer refused it, for good", Requester, ANEW),
     any(
         "Refused",

@@ -1,7 +1,7 @@
 //! All runs of a scenario, side by side, and the report.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -115,14 +115,19 @@ async fn campaign(scenario: Scenario) {
     let (all, stride) = scope(scenario, &std::env::var("FAULTS").unwrap_or_default());
     let faults = match wanted {
         Some(text) => chosen(&text, &points),
-        None => campaign_of(&points, all).into_iter().step_by(stride).collect(),
+        None => sample_first(campaign_of(&points, all).into_iter().step_by(stride).collect(), stride),
     };
     let planned = faults.len();
+    let sample = planned.div_ceil(if stride > 1 { 1 } else { STRIDE });
+    let until = budget();
     let lanes = std::env::var("FAULTS_LANES").ok().and_then(|t| t.parse().ok()).unwrap_or(LANES);
-    let runs = futures::stream::iter(faults.into_iter().map(|fault| {
+    let runs = futures::stream::iter(faults.into_iter().enumerate().map(|(index, fault)| {
         let reference = Arc::clone(&reference);
         async move {
             let begun = Instant::now();
+            if index >= sample && until.is_some_and(|until| begun > until) {
+                return None;
+            }
             let mut outcome = one(scenario, Some(fault.clone()), Some(Arc::clone(&reference)), SHORT).await;
             // Not every run makes every request, and on a busy machine a restart can take a whole short window.
             for turn in 1..TRIES {
@@ -131,17 +136,37 @@ async fn campaign(scenario: Scenario) {
                         one(scenario, Some(fault.clone()), Some(Arc::clone(&reference)), SHORT * (1 << turn)).await;
                 }
             }
-            (fault, outcome, begun.elapsed())
+            Some((fault, outcome, begun.elapsed()))
         }
     }));
     // A sample does not hit every write.
     let mut report = Report::new(scenario, if stride > 1 { BTreeSet::new() } else { firm });
     let mut runs = runs.buffer_unordered(lanes);
-    while let Some((fault, outcome, took)) = runs.next().await {
-        report.add(fault, outcome, took);
+    while let Some(run) = runs.next().await {
+        match run {
+            Some((fault, outcome, took)) => report.add(fault, outcome, took),
+            None => report.leave_out(),
+        }
         report.progress(planned, begun.elapsed());
     }
     report.conclude(reference.trace.len(), begun.elapsed());
+}
+
+/// Every thirteenth first: what a slow machine has no time for is the rest. A sample that was drawn already stays as it is.
+fn sample_first(faults: Vec<(String, Kind)>, stride: usize) -> Vec<(String, Kind)> {
+    if stride > 1 {
+        return faults;
+    }
+    let mut order: Vec<_> = faults.into_iter().enumerate().collect();
+    order.sort_by_key(|(index, _)| (index % STRIDE, *index));
+    order.into_iter().map(|(_, fault)| fault).collect()
+}
+
+/// Until when runs beyond the sample are begun: `FAULTS_MINUTES` after the first campaign of this process. Without it, all are made.
+fn budget() -> Option<Instant> {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let minutes: u64 = std::env::var("FAULTS_MINUTES").ok()?.parse().expect("FAULTS_MINUTES is a number of minutes");
+    Some(*BEGUN.get_or_init(Instant::now) + Duration::from_secs(60 * minutes))
 }
 
 /// Whether reads are hit by all kinds, and the every so manieth run that is made.

@@ -6,9 +6,10 @@
 //!
 //! A run is repeated alone by `FAULT='A:kms CreateKey#1:KillAfterApplied'`, as the report of a failure prints it; `A:12:Delay` names the
 //! twelfth request of the run without faults, `A:list` prints them, and a star stands for anything (`A:kms *:*`).
-//! `FAULTS_LANES` says how many runs go side by side. Without `FAULTS` every thirteenth run is made. `FAULTS=main` makes all
-//! runs of scenarios A and B, `FAULTS=campaign` (`make faults`) all of all scenarios, and `FAULTS=all` also those of the kinds that a campaign
-//! leaves out for reads (see [`plan::Kind::chosen_at`]).
+//! `FAULTS_LANES` says how many runs go side by side. Without `FAULTS` every thirteenth run is made. `FAULTS=main` makes all runs of scenarios A
+//! and B, which is what `make test` does; `FAULTS=campaign` (`make faults`) all of all scenarios, and `FAULTS=all` also those of the kinds that a
+//! campaign leaves out for reads (see [`plan::Kind::chosen_at`]). With `FAULTS_MINUTES` none is begun after that time but every thirteenth, and the
+//! report says how many were not made.
 
 mod campaign;
 mod cause;

@@ -15,6 +15,7 @@ pub struct Report {
     scenario: Scenario,
     firm: BTreeSet<String>,
     runs: BTreeMap<Kind, usize>,
+    left_out: usize,
     failures: Vec<String>,
     never_hit: Vec<String>,
     never_read: Vec<String>,
@@ -29,6 +30,7 @@ impl Report {
             scenario,
             firm,
             runs: BTreeMap::new(),
+            left_out: 0,
             failures: Vec::new(),
             never_hit: Vec::new(),
             never_read: Vec::new(),
@@ -67,6 +69,11 @@ impl Report {
         }
     }
 
+    /// One was not made for lack of time.
+    pub fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
     /// Prints how far it is, from time to time.
     pub fn progress(&self, planned: usize, took: Duration) {
         let done: usize = self.runs.values().sum();
@@ -79,11 +86,14 @@ impl Report {
     pub fn conclude(self, requests: usize, took: Duration) {
         let all: usize = self.runs.values().sum();
         let kinds: Vec<String> = self.runs.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-        let converged = if self.failures.is_empty() {
+        let mut converged = if self.failures.is_empty() {
             "all converged".to_owned()
         } else {
             format!("{} FAILED", self.failures.len())
         };
+        if self.left_out > 0 {
+            converged.push_str(&format!(", {} more NOT MADE within FAULTS_MINUTES", self.left_out));
+        }
         println!(
             "faults: scenario {}: N={requests} requests, {all} runs ({} kinds: {}), {converged}; {} attempts to read, {} runs \
              without time to read, {} whose request did not come about; longest {longest:.0?} ({name}), all {took:.0?}",

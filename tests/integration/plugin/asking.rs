@@ -142,3 +142,33 @@ async fn lists_for_whoever_may_read() {
     world.plugin(mallory, &format!("list -n {asks}")).refused(&["mallory"]);
     world.plugin(mallory, "list --pending").refused(&["mallory"]);
 }
+
+#[tokio::test]
+async fn access_goes_on_by_a_request_of_its_own() {
+    let play = Play::new("plugext", json!({"approvals": 1})).await;
+    let Play { world, asks, alice, bob, mallory, .. } = &play;
+    bind(world, "securebucket-viewer", bob, asks).await;
+    world.plugin(alice, &play.ask("--name q3")).with(0, &["awaiting 1 approval"]);
+    let more = format!("-n {asks} --duration 30m --reason 'one more table'");
+    // Before it has begun there is nothing to go on from.
+    world.plugin(alice, &format!("extend q3 {more} --name early")).with(0, &["ExtendedNotActive"]);
+    world.plugin(bob, &format!("approve q3 -n {asks}")).with(0, &["grantreview.securebucket.io/q3-bob"]);
+    world.grant_active_in(asks, "q3").await;
+    let said = world.plugin(alice, &format!("extend q3 {more} --name q3b"));
+    said.with(0, &["decryptgrant.securebucket.io/q3b created, awaiting 1 approval"]);
+    let made = world.grants_in(asks).get("q3b").await.unwrap();
+    let first = world.grants_in(asks).get("q3").await.unwrap();
+    assert_eq!(made.spec.extends.map(|e| e.name), Some("q3".to_owned()));
+    assert_eq!((made.spec.bucket_ref, made.spec.subject), (first.spec.bucket_ref, first.spec.subject));
+    assert_eq!(made.spec.prefixes, first.spec.prefixes);
+    // Who decides sees what it goes on from, and alice is not the one.
+    world.plugin(bob, &format!("approve q3b -n {asks}")).with(0, &["extends   q3", "q3b-bob"]);
+    world.grant_active_in(asks, "q3b").await;
+
+    world.plugin(mallory, &format!("extend q3 {more}")).refused(&["mallory"]);
+    world.plugin(alice, &format!("extend none {more}")).refused(&["there is no DecryptGrant", asks]);
+    let said = world.plugin(alice, &format!("extend q3 -n {asks} --duration 8h --reason long --name long"));
+    said.with(0, &["created, Denied: spec.extends"]);
+    let said = world.plugin(alice, &format!("extend q3 {more} --prefix other/ --name wide"));
+    said.with(0, &["created, Denied: spec.extends"]);
+}

@@ -124,6 +124,7 @@ impl Stage {
                 let fits = |b: &SecureBucket| !b.status.as_ref().unwrap().pending_grants.is_empty();
                 self.world.bucket_when("call-logs", "shows the request", fits).await;
             }
+            "extend" => self.grant_is("reports-q3", "Granted").await,
             "who-can" => {
                 self.grant_is("reports-q3", "Granted").await;
                 let fits = |b: &SecureBucket| b.status.as_ref().unwrap().access.len() == 2;
@@ -163,6 +164,7 @@ impl Stage {
         match command {
             "request" => self.grant_is("reports-q3", "AwaitingApproval").await,
             "approve" => self.grant_is("reports-q3", "Granted").await,
+            "extend" => self.grant_is("reports-q3b", "AwaitingApproval").await,
             "hand-back" => world.gone(&world.grants_in(&self.analytics), "reports-q3").await,
             "deny" => self.grant_is("reports-q4", "Denied").await,
             "revoke" => {
