@@ -17,6 +17,11 @@ Exit codes: 0 done, or yes; 1 refused, not found or not reachable; 2 wrong
 usage; 3 the answer is no (can-i, doctor); 4 it ended otherwise than asked for;
 124 not within --timeout; 130 interrupted.";
 
+const REQUEST_USAGE: &str = "\
+kubectl securebucket request [OPTIONS] <BUCKET>
+       --for-service-account <[NAMESPACE/]NAME> --prefix <PREFIX>
+       --duration <TIME> --reason <TEXT>";
+
 /// Ask for access to SecureBuckets, decide on it, end it, and see who can decrypt.
 #[derive(Debug, Parser)]
 #[command(
@@ -38,8 +43,8 @@ pub struct Common {
     /// Namespace; without it, that of the kubeconfig's context.
     #[arg(short, long, global = true, value_name = "NAME", help_heading = KUBECTL)]
     pub namespace: Option<String>,
-    /// Print objects instead of sentences.
-    #[arg(short, long, global = true, value_name = "FORM", help_heading = KUBECTL)]
+    /// Print objects instead of sentences: json, yaml, wide or name.
+    #[arg(short, long, global = true, value_name = "FORM", hide_possible_values = true, help_heading = KUBECTL)]
     pub output: Option<Form>,
     /// server: have everything checked by the API server, and change nothing.
     #[arg(long, global = true, value_name = "HOW", default_value = "none", hide_default_value = true,
@@ -147,6 +152,7 @@ pub enum Command {
 
 /// `request`.
 #[derive(Args, Debug)]
+#[command(override_usage = REQUEST_USAGE)]
 pub struct RequestArgs {
     /// The SecureBucket, in the namespace of -n.
     pub bucket: Named,

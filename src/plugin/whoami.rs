@@ -106,6 +106,6 @@ mod tests {
         assert!(me.reviewer(&[]).groups.is_empty());
         let plain =
             Me::from(UserInfo { username: Some("bob".into()), uid: Some(String::new()), ..UserInfo::default() });
-        assert_eq!((plain.short(), plain.identity.uid), ("bob", None));
+        assert_eq!((plain.short(), plain.identity.uid.as_deref()), ("bob", None));
     }
 }

@@ -25,8 +25,8 @@ async fn alice_asks_in_her_own_name() {
     assert_eq!((at.name.as_str(), at.namespace.as_deref()), ("data", Some(world.namespace.as_str())));
     assert_eq!((grant.spec.ticket.as_deref(), grant.spec.reason.as_str()), (Some("OPS-1"), "Q3 report"));
 
-    // Somebody with an IAM role on EKS.
-    let dev = Person::of_role("dev", "erin");
+    // Somebody whose name is an ARN.
+    let dev = Person::named("arn:aws:sts::111122223333:assumed-role/dev/erin").uid("aws-iam-authenticator:AROADEV");
     bind(world, "securebucket-requester", &dev, asks).await;
     let said = world.plugin(&dev, &play.ask("-o json")).with(0, &[]);
     let made: Value = serde_json::from_str(&said.out).unwrap();
