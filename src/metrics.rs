@@ -79,6 +79,9 @@ table! {
     "securebucket_grant_revocation_lag_seconds" histogram [] Alpha "From the end of a DecryptGrant until its removal from AWS was read back";
     "securebucket_grants_overdue" gauge [] Alpha "DecryptGrants that ended more than a minute ago and whose removal is not proved";
     "securebucket_grants_overdue_oldest_seconds" gauge [] Alpha "Age of the oldest end whose removal is not proved, in time or not; 0 without one";
+    "securebucket_break_glass_total" counter [] Alpha "Accesses that began without approval";
+    "securebucket_break_glass_unreviewed" gauge [] Alpha "Accesses that began without approval and wait for their review";
+    "securebucket_break_glass_reviews_overdue" gauge [] Alpha "Such reviews that are overdue";
     "securebucket_clock_skew_seconds" gauge ["against"] Alpha "This machine's clock minus another's; past 30 s nothing is issued";
     "securebucket_foreign_access_total" counter ["kind"] Alpha "Access that was found to be given outside the operator";
     "securebucket_foreign_kms_grants" gauge [] Alpha "KMS grants on keys of SecureBuckets that somebody else made and that are there now";
@@ -177,6 +180,9 @@ pub struct Metrics {
     overdue: Gauge,
     oldest: Gauge<f64, AtomicU64>,
     skew: Family<Against, Gauge<f64, AtomicU64>>,
+    broken: Counter,
+    unreviewed: Gauge,
+    reviews_overdue: Gauge,
     foreign_access: Family<ForeignKind, Counter>,
     foreign_kms_grants: Gauge,
     admission: Gauge,
@@ -220,6 +226,9 @@ impl Metrics {
             overdue: registered(r, "securebucket_grants_overdue", Gauge::default()),
             oldest: registered(r, "securebucket_grants_overdue_oldest_seconds", Gauge::default()),
             skew: registered(r, "securebucket_clock_skew_seconds", Family::default()),
+            broken: registered(r, "securebucket_break_glass_total", Counter::default()),
+            unreviewed: registered(r, "securebucket_break_glass_unreviewed", Gauge::default()),
+            reviews_overdue: registered(r, "securebucket_break_glass_reviews_overdue", Gauge::default()),
             foreign_access: registered(r, "securebucket_foreign_access_total", Family::default()),
             foreign_kms_grants: registered(r, "securebucket_foreign_kms_grants", Gauge::default()),
             admission: registered(r, "securebucket_admission_enforced", Gauge::default()),
@@ -300,6 +309,17 @@ impl Metrics {
     pub fn removals(&self, overdue: usize, oldest: SignedDuration) {
         self.overdue.set(gauge(overdue));
         self.oldest.set(oldest.as_secs_f64());
+    }
+
+    /// Access began without approval.
+    pub fn break_glass(&self) {
+        self.broken.inc();
+    }
+
+    /// So many of them wait for their review, and of so many it is overdue.
+    pub fn reviews(&self, unreviewed: usize, overdue: usize) {
+        self.unreviewed.set(gauge(unreviewed));
+        self.reviews_overdue.set(gauge(overdue));
     }
 
     /// This machine's clock minus that of `against`.

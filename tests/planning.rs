@@ -22,6 +22,8 @@ mod fixtures;
 mod foreign;
 #[path = "planning/generate.rs"]
 mod generate;
+#[path = "planning/glass_rows.rs"]
+mod glass_rows;
 #[path = "planning/grant_beside.rs"]
 mod grant_beside;
 #[path = "planning/grant_crash.rs"]

@@ -41,6 +41,11 @@ pub(super) const MAY_DECIDE: &str = "authorizer.group('securebucket.io').resourc
 
 pub(super) const WHO_MAY_DECIDE: &str = r#"request.userInfo.username + ' does not hold the verb "' + variables.verb + '" on securebuckets.securebucket.io "' + variables.bucket + '" in namespace "' + request.namespace + '". The ClusterRole ' + (variables.verb == 'revoke' ? 'securebucket-responder' : 'securebucket-approver') + ' gives it, bound in that namespace; a review lies in the namespace of the bucket'"#;
 
+/// On the bucket that is asked for, in its namespace.
+pub(super) const MAY_BREAK_GLASS: &str = "authorizer.group('securebucket.io').resource('securebuckets').namespace(variables.bucketNamespace).name(variables.bucket).check('breakglass').allowed()";
+
+pub(super) const WHO_MAY_BREAK_GLASS: &str = r#"'spec.breakGlass: ' + request.userInfo.username + ' does not hold the verb "breakglass" on securebuckets.securebucket.io "' + variables.bucket + '" in namespace "' + variables.bucketNamespace + '". The ClusterRole securebucket-responder gives it, bound in that namespace; without breakGlass the request waits for approval'"#;
+
 pub(super) const OUR_FINALIZERS: &str = "['securebucket.io/bucket-protection', 'securebucket.io/grant-revocation']";
 
 /// The control plane removes what goes with its namespace or its owner. In another namespace the name makes another bucket; and only who may

@@ -26,6 +26,10 @@ fn requester() -> ValidatingAdmissionPolicySpec {
         ("callerUid", cel::CALLER_UID),
         ("callerSession", cel::CALLER_SESSION),
         ("operates", cel::OPERATES),
+        ("breakGlass", "object.spec.?breakGlass.orValue(false)"),
+        ("bucket", "object.spec.?bucketRef.?name.orValue('')"),
+        ("bucketNamespace", "object.spec.?bucketRef.?namespace.orValue(request.namespace)"),
+        ("mayBreakGlass", cel::MAY_BREAK_GLASS),
     ];
     let validations = [
         validation(cel::NOT_OF_THE_SYSTEM, cel::NO_REQUEST_BY_THE_SYSTEM, None),
@@ -34,6 +38,11 @@ fn requester() -> ValidatingAdmissionPolicySpec {
             cel::STAMPED,
             "spec.requester must be you, as the API server sees you: `kubectl auth whoami`",
             Some(cel::STAMP_THE_REQUESTER),
+        ),
+        validation(
+            "!variables.breakGlass || variables.mayBreakGlass",
+            "spec.breakGlass is for holders of the verb `breakglass` on the SecureBucket: ask its owner for the ClusterRole securebucket-responder",
+            Some(cel::WHO_MAY_BREAK_GLASS),
         ),
     ];
     policy(rule(&["decryptgrants"], &["CREATE"]), &[], &variables, validations.into())

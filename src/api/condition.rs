@@ -41,6 +41,8 @@ pub mod types {
     pub const DENIED: &str = "Denied";
     /// The subject can read now; the reason is the state in one word.
     pub const ACTIVE: &str = "Active";
+    /// Of access that began without approval: somebody else reviewed it.
+    pub const REVIEWED: &str = "Reviewed";
     /// Of a GrantReview: it counts.
     pub const COUNTED: &str = "Counted";
     /// The ServiceAccount's annotation names the role, so that its pods have it by themselves. Informs only.

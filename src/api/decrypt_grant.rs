@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::grant_review::Decision;
 use super::grants::ApproverSet;
 use super::types::{DurationText, Identity, InstantText, PrefixText, ServiceAccountRef};
 
@@ -37,6 +38,7 @@ use super::types::{DurationText, Identity, InstantText, PrefixText, ServiceAccou
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("spec: a DecryptGrant is immutable; delete it (which hands the access back) and create a new one"))]
 #[x_kube(validation = Rule::new("!has(self.extends) || !has(self.notBefore)").message("extends: an extension begins when it is approved; leave notBefore out"))]
+#[x_kube(validation = Rule::new("!has(self.breakGlass) || !self.breakGlass || (!has(self.notBefore) && !has(self.extends))").message("breakGlass: it begins at once and by itself; leave notBefore and extends out"))]
 pub struct DecryptGrantSpec {
     /// The SecureBucket to read from. Its owner's consent is `grants.allowedNamespaces` there.
     pub bucket_ref: BucketRef,
@@ -65,6 +67,10 @@ pub struct DecryptGrantSpec {
     /// From the first beginning of such a chain to its last end it is at most the bucket's `grants.maxDuration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendedRef>,
+    /// True: access at once, without approval, where the bucket allows it (`grants.breakGlass`) and the requester holds the verb `breakglass` on
+    /// it. It is short and loud, begins at once or never, and somebody else has to review it afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<bool>,
     /// Who asks: the authenticated user, or the API server refuses it. Needed where the bucket asks for approvals, because nobody approves what he
     /// asked for himself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,7 +114,7 @@ pub struct DecryptGrantStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Approved` or `Denied`, `Active` (its reason is the state in one word), `Ready`, `Reconciling` and `Stalled` (only while True), and
+    /// `Reviewed` of access without approval, `Approved` or `Denied`, `Active` (its reason is the state in one word), `Ready`, `Reconciling` and `Stalled` (only while True), and
     /// `WorkloadBound`, which informs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -144,6 +150,9 @@ pub struct DecryptGrantStatus {
     /// What enforces the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry_enforcement: Option<String>,
+    /// Of access that began without approval: the review that it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlassStatus>,
     /// The KMS grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_grant: Option<KmsGrantStatus>,
@@ -191,6 +200,9 @@ pub struct ResolvedTerms {
     /// The DecryptGrant that it extends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendedTerms>,
+    /// True if it is to begin without approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<bool>,
     /// SHA-256 over all of the above and the grant's uid: what an approval speaks of.
     pub terms_hash: String,
 }
@@ -241,6 +253,33 @@ pub struct ApprovalStatus {
     /// The set of approvers whose place it fills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
+}
+
+/// Access that began without approval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlassStatus {
+    /// When the review is due (RFC 3339); written once.
+    pub review_by: String,
+    /// The review, once somebody else wrote it; written once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<AfterReview>,
+}
+
+/// The review of access that began without approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AfterReview {
+    /// Name of the GrantReview in the namespace of the bucket.
+    pub review: String,
+    /// Its uid.
+    pub uid: String,
+    /// User name of the reviewer.
+    pub reviewer: String,
+    /// His word.
+    pub decision: Decision,
+    /// When it was made (RFC 3339).
+    pub at: String,
 }
 
 /// The KMS grant of this DecryptGrant. Issued once per uid; never issued again, whatever happens to it.

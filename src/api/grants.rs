@@ -49,7 +49,7 @@ pub struct GrantsSpec {
     pub allow_default_service_account: Option<bool>,
     /// Rules in CEL that refuse a request, whoever would agree: it is refused as soon as one of them holds, when it is made or when access would
     /// begin. A rule that says neither true nor false of a request refuses it too. They may name `request.namespace`, `request.serviceAccount`,
-    /// `request.prefixes`, `request.duration`, `request.durationSeconds`, `request.notBefore?`, `request.reason`, `request.ticket?`, `request.extends?`,
+    /// `request.prefixes`, `request.duration`, `request.durationSeconds`, `request.notBefore?`, `request.reason`, `request.ticket?`, `request.extends?`, `request.breakGlass`,
     /// `request.requester.username`, `request.requester.uid?`, `request.requester.session?`, `bucket.namespace` and `bucket.name`; what has a `?` may
     /// be absent: ask `has(request.ticket)` first. With a rule, here or in `autoApprove`, a request needs a `requester`, whatever `approvals` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +62,10 @@ pub struct GrantsSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub auto_approve: Vec<RequestRule>,
+    /// Lets whoever holds the verb `breakglass` on this SecureBucket have access at once, without approval, for a short time, and reviewed afterwards.
+    /// Without it nobody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlassSpec>,
     /// ServiceAccounts, `<namespace>/<name>`, that may ask for grants as requester. What they ask for needs one approval more. No other `system:`
     /// user may ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,6 +137,20 @@ pub struct RequestRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub message: Option<String>,
+}
+
+/// Access at once, and reviewed afterwards.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlassSpec {
+    /// Longest duration. Default `1h`; never more than `grants.maxDuration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<DurationText>,
+    /// How long after its beginning the review is due, `15m` to `168h`. Default `24h`. Until it is written there is no further break-glass on this
+    /// SecureBucket, overdue or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('15m') && duration(self) <= duration('168h')").message("reviewWithin: at least 15m and at most 168h"))]
+    pub review_within: Option<DurationText>,
 }
 
 /// Whether somebody may approve what he asked for.

@@ -11,6 +11,7 @@ use crate::bucket;
 use crate::clock::Whose;
 use crate::domain::tags;
 use crate::grant;
+use crate::grant::break_glass::review_due;
 use crate::grant::deadline::{ALLOWANCE, end_of};
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::explain;
@@ -88,6 +89,8 @@ async fn measure(ctx: &Context) {
         let ages: Vec<SignedDuration> = ages.collect();
         let overdue = ages.iter().filter(|age| **age > ALLOWANCE).count();
         ctx.metrics.removals(overdue, ages.into_iter().max().unwrap_or_default());
+        let due: Vec<_> = ctx.caches.grants.list().iter().filter_map(|g| review_due(g.status.as_ref()?)).collect();
+        ctx.metrics.reviews(due.len(), due.iter().filter(|at| **at <= now).count());
         for whose in Whose::ALL {
             if let Some(skew) = ctx.clock.skew(whose) {
                 ctx.metrics.clock_skew(whose.label(), skew);

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::lockdown::{self, Lock};
 use super::observed::{LifecycleRule, abort_rule};
 use super::policies::{DutyRoles, bucket_policy};
-use super::rules::{DEFAULT_APPROVALS, max_open_per_subject, pending_ttl, ticket_rule};
+use super::rules::{DEFAULT_APPROVALS, break_glass, max_open_per_subject, pending_ttl, ticket_rule};
 use crate::api::SecureBucket;
 use crate::api::grants::ApproverCount;
 use crate::api::secure_bucket::{AccessEntry, Duty, EffectiveSpec, ForeignGrants, VersioningState};
@@ -179,6 +179,7 @@ pub fn desired(bucket: &SecureBucket, namespace_uid: &str, install: &Installatio
     let max = max_duration(bucket, install)?;
     ticket_rule(bucket)?;
     check_rules(bucket)?;
+    break_glass(bucket, install)?;
     let mut tag_map: Tags = spec.tags.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
     let user_tags = tag_map.keys().cloned().collect();
     tag_map.extend(marks(&names, install));

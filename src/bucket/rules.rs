@@ -3,8 +3,10 @@
 use jiff::SignedDuration;
 use regex::{Regex, RegexBuilder};
 
-use super::desired::Invalid;
+use super::desired::{Invalid, max_duration};
 use crate::api::SecureBucket;
+use crate::api::types::DurationText;
+use crate::domain::installation::Installation;
 use crate::domain::time::parse_duration;
 
 /// Default of `grants.approvals`.
@@ -13,6 +15,11 @@ pub const DEFAULT_APPROVALS: i32 = 1;
 pub const DEFAULT_PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
 /// Default of `grants.maxOpenPerSubject`.
 pub const DEFAULT_MAX_OPEN: i32 = 5;
+
+/// Default of `grants.breakGlass.maxDuration`.
+pub const DEFAULT_BREAK_GLASS: SignedDuration = SignedDuration::from_hours(1);
+/// Default of `grants.breakGlass.reviewWithin`.
+pub const DEFAULT_REVIEW_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long a request on this bucket waits for approval.
 ///
@@ -28,6 +35,33 @@ pub fn pending_ttl(bucket: &SecureBucket) -> Result<SignedDuration, Invalid> {
 /// Open requests and grants that one ServiceAccount may have on this bucket.
 pub fn max_open_per_subject(bucket: &SecureBucket) -> i32 {
     bucket.spec.grants.as_ref().and_then(|g| g.max_open_per_subject).unwrap_or(DEFAULT_MAX_OPEN)
+}
+
+/// What a bucket that allows access without approval asks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// How long at most.
+    pub max: SignedDuration,
+    /// How long after its beginning the review is due.
+    pub review_within: SignedDuration,
+}
+
+/// What the bucket asks of access without approval; `None` if it allows none.
+///
+/// # Errors
+/// If one of the owner's texts is not a duration.
+pub fn break_glass(bucket: &SecureBucket, install: &Installation) -> Result<Option<BreakGlass>, Invalid> {
+    let Some(spec) = bucket.spec.grants.as_ref().and_then(|g| g.break_glass.as_ref()) else { return Ok(None) };
+    let read = |field: &str, text: &Option<DurationText>, default: SignedDuration| {
+        let Some(text) = text else { return Ok(default) };
+        parse_duration(&text.0).map_err(|e| Invalid {
+            field: format!("spec.grants.breakGlass.{field}"),
+            problem: format!("{e}; write for example 1h"),
+        })
+    };
+    let max = read("maxDuration", &spec.max_duration, DEFAULT_BREAK_GLASS)?;
+    let review_within = read("reviewWithin", &spec.review_within, DEFAULT_REVIEW_WITHIN)?;
+    Ok(Some(BreakGlass { max: max.min(max_duration(bucket, install)?), review_within }))
 }
 
 /// Memory that a compiled pattern may take: an owner's text must not make the operator slow for others.

@@ -32,6 +32,11 @@ impl Enforcement {
         Self { since: Some(at), problem: None }
     }
 
+    /// True if it is proven that the API server asks for the verbs that our policies ask for. Another mechanism may know nothing of them.
+    pub fn asks_for_verbs(&self) -> bool {
+        self.problem.is_none() && self.since.is_some_and(|since| since > Timestamp::UNIX_EPOCH)
+    }
+
     /// True if what was created at this moment was held to the policies. `creationTimestamp` has whole seconds, and within one second nobody knows
     /// which came first: it must be a later one.
     pub fn covers(&self, created: Timestamp) -> bool {
@@ -56,5 +61,7 @@ mod tests {
         let altered = Enforcement { problem: Some("a binding is missing".into()), ..proven };
         assert!(!altered.covers(at(101)));
         assert!(Enforcement::elsewhere().covers(at(1)));
+        assert!(Enforcement::since(at(100)).asks_for_verbs());
+        assert!(!Enforcement::elsewhere().asks_for_verbs() && !Enforcement::unproven().asks_for_verbs());
     }
 }

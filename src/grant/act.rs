@@ -8,6 +8,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
 use super::agree::{Agreement, Resolution};
+use super::break_glass::asks;
 use super::decide::Step;
 use super::driver::Work;
 use super::observe::look;
@@ -15,8 +16,8 @@ use super::policy::has_rules;
 use super::status::settle;
 use super::{tell, terms};
 use crate::api::condition::update;
-use crate::api::decrypt_grant::DecryptGrantStatus;
-use crate::api::{GrantReview, SecureBucket};
+use crate::api::decrypt_grant::{AfterReview, DecryptGrantStatus};
+use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::aws::clients::Aws;
 use crate::aws::error::{AwsErrorKind, Seen};
 use crate::bucket::lockdown::refuses_grants;
@@ -110,12 +111,50 @@ impl Work<'_> {
         let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
         // Until the first look, which may be this one, nothing is known; nobody is told that as if something were wrong.
         let unknown = self.ctx.enforcement() == Enforcement::unproven();
-        let relied_upon = self.bucket.as_ref().is_some_and(has_rules) || self.by_rule();
+        let relied_upon = self.bucket.as_ref().is_some_and(has_rules) || self.by_rule() || asks(&self.grant);
         if !reviews.is_empty() || relied_upon || unknown {
             // Not only reviewers: where a rule decides, it relies on who asks. After the reviews were read: had an admission policy been away when one of them was made, this look finds it missing, or younger.
             self.ctx.fresh_enforcement().await?;
         }
         self.reviews = Some(reviews);
+        Ok(())
+    }
+
+    /// DecryptGrants of all namespaces that asked for the bucket without approval. One that cannot be decoded may be one of them.
+    pub(super) async fn read_broken(&mut self) -> Result<(), PassError> {
+        let of_bucket =
+            ListParams::default().fields(&format!("spec.bucketRef.name={}", terms::target(&self.grant).name));
+        let client = || self.ctx.client.clone();
+        let mut apis: Vec<Api<DeserializeGuard<DecryptGrant>>> =
+            self.ctx.served.iter().map(|namespace| Api::namespaced(client(), namespace)).collect();
+        if apis.is_empty() {
+            apis.push(Api::all(client()));
+        }
+        let mut found = Vec::new();
+        for api in apis {
+            for one in within(REQUEST_TIMEOUT, api.list(&of_bucket)).await? {
+                found.push(one.0.map_err(|e| PassError::Kubernetes(format!("a DecryptGrant cannot be decoded: {e}")))?);
+            }
+        }
+        found.retain(asks);
+        self.broken = Some(found);
+        Ok(())
+    }
+
+    /// Writes the review that access without approval needed, if the API server has it and its reviewer is proven. Otherwise the next step is
+    /// decided from what was read.
+    pub(super) async fn record_review(&mut self, review: &AfterReview) -> Result<(), PassError> {
+        self.read_reviews().await?;
+        if self.reviewed().as_ref() != Some(review) {
+            return Ok(());
+        }
+        self.write(|s| {
+            if let Some(glass) = s.break_glass.as_mut() {
+                glass.review = Some(review.clone());
+            }
+        })
+        .await?;
+        tell::reviewed(self.ctx, &self.grant, self.bucket.as_ref(), review);
         Ok(())
     }
 
@@ -151,6 +190,9 @@ impl Work<'_> {
             s.expiry_enforcement = Some("dated statements in the role's policy, evaluated by AWS".into());
         })
         .await?;
+        if agreement.glass.is_some() {
+            self.ctx.metrics.break_glass();
+        }
         tell::opened(&self.grant);
         self.looked = None;
         Ok(())

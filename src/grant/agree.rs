@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::ask::unasked;
-use super::begin::{activate, opens_until};
+use super::begin::{ACTIVATION_WINDOW, activate, opens_until};
+use super::break_glass;
 use super::decide::{Facts, Step, end};
 use super::extend::Limit;
 use super::policy::{auto_approval, has_rules};
@@ -14,7 +15,7 @@ use super::states::Happening;
 use crate::api::condition::{Set, is_true, types};
 use crate::api::decrypt_grant::{ApprovalRules, ApprovalStatus, DecryptGrantStatus, ResolvedTerms};
 use crate::api::{DecryptGrant, SecureBucket};
-use crate::bucket::rules::{DEFAULT_PENDING_TTL, pending_ttl};
+use crate::bucket::rules::{BreakGlass, DEFAULT_PENDING_TTL, pending_ttl};
 use crate::domain::installation::Installation;
 use crate::domain::time::{after, format_duration, format_instant, parse_instant};
 use crate::role::state::Problem;
@@ -46,6 +47,8 @@ pub struct Agreement {
     pub rule: Option<String>,
     /// The latest end that it may have: an extension's.
     pub latest: Option<Timestamp>,
+    /// What the bucket asks of access without approval, if it is that.
+    pub glass: Option<BreakGlass>,
 }
 
 impl Resolution {
@@ -60,6 +63,13 @@ impl Resolution {
 impl Agreement {
     /// The condition `Approved`.
     pub fn condition(&self) -> Set {
+        if let Some(glass) = &self.glass {
+            let message = format!(
+                "break-glass: nobody approved it; somebody else has to review it within {} of its beginning",
+                format_duration(glass.review_within)
+            );
+            return Set::yes(types::APPROVED, "BreakGlass", message);
+        }
         if let Some(rule) = &self.rule {
             let message = format!("rule {rule} of the bucket's grants.autoApprove holds for the request");
             return Set::yes(types::APPROVED, "AutoApproved", message);
@@ -76,6 +86,7 @@ impl Agreement {
         status.activated_at = Some(format_instant(start));
         let end = after(start, self.duration);
         status.expires_at = Some(format_instant(self.latest.map_or(end, |latest| end.min(latest))));
+        status.break_glass = self.glass.as_ref().map(|glass| break_glass::begun(start, glass));
         status.approvals = self.approvals.clone();
         status.shortened_to = self.shortened.then(|| format_duration(self.duration));
     }
@@ -98,7 +109,11 @@ impl std::fmt::Display for Agreement {
 pub(super) fn resolution(grant: &DecryptGrant, bucket: &SecureBucket, terms: ResolvedTerms) -> Resolution {
     let rules = rules(bucket, grant);
     let waits = rules.approvals > 0 || rules.auto_approved_by.is_some() || has_rules(bucket);
-    let pending_until = waits.then(|| pending_end(grant, bucket)).flatten();
+    let pending_until = if break_glass::asks(grant) {
+        grant.metadata.creation_timestamp.as_ref().map(|at| after(at.0, ACTIVATION_WINDOW))
+    } else {
+        waits.then(|| pending_end(grant, bucket)).flatten()
+    };
     Resolution { terms, rules, pending_until }
 }
 
@@ -161,11 +176,20 @@ pub(super) fn agreed(
     bucket: &SecureBucket,
     terms: &ResolvedTerms,
     limit: Option<Limit>,
+    glass: Option<BreakGlass>,
     install: &Installation,
 ) -> Step {
     // An approval is nothing that a cache may say.
     let Some(verdict) = judge(facts, install) else { return Step::ReadReviews };
     let approved = is_true(&status.conditions, types::APPROVED);
+    let asked = SignedDuration::from_secs(terms.duration_seconds);
+    if glass.is_some() {
+        if let Some(problem) = unasked(facts.grant, bucket, facts.enforcement) {
+            return Step::Wait { problem, until: None };
+        }
+        let agreement = Agreement { duration: asked, glass, ..Agreement::default() };
+        return if approved { activate(facts, terms, agreement) } else { Step::Approve(agreement) };
+    }
     // The rule of now, or that of the request where the bucket asks for nobody any more.
     let rule = both(facts.grant, Some(bucket)).into_iter().rev().find_map(|r| r.auto_approved_by);
     let rule = rule.filter(|_| verdict.needed == 0);
@@ -184,7 +208,6 @@ pub(super) fn agreed(
             return awaiting(&verdict, terms, until, &auto_approval(facts.grant, bucket).faults);
         }
     }
-    let asked = SignedDuration::from_secs(terms.duration_seconds);
     let duration = verdict.shortest.map_or(asked, |shortest| shortest.min(asked));
     let approvals = if verdict.needed > 0 { verdict.approvals } else { Vec::new() };
     let shortened = !approvals.is_empty() && duration < asked;
@@ -193,7 +216,7 @@ pub(super) fn agreed(
         return end(status, Happening::NotExtendable, no);
     }
     let latest = limit.map(|limit| limit.until);
-    let agreement = Agreement { approvals, duration, shortened, rule, latest };
+    let agreement = Agreement { approvals, duration, shortened, rule, latest, glass: None };
     if approved { activate(facts, terms, agreement) } else { Step::Approve(agreement) }
 }
 

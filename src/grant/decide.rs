@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::agree::{Agreement, Resolution, agreed, resolution, stop, stopped, timed_out};
 use super::ask::refused;
 use super::begin::{Skew, lapsed, skewed};
+use super::break_glass::{begins_at_once, glass, reviewed};
 use super::extend::{Limit, extension};
 use super::over::{key_state, over, separation_of_duties};
 use super::policy::{denial, denied};
@@ -17,7 +18,7 @@ use super::removal::{failed, remove};
 use super::states::{Happening, end_of, state};
 use super::terms::{check, resolve, target};
 use crate::api::condition::{is_true, types};
-use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, ResolvedTerms};
+use crate::api::decrypt_grant::{AfterReview, DecryptGrantStatus, EndReason, ResolvedTerms};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, GrantReview, SecureBucket};
 use crate::aws::error::Seen;
 use crate::bucket::desired::{grant_namespaces, max_duration};
@@ -73,6 +74,8 @@ pub struct Facts<'a> {
     pub older: &'a [String],
     /// The DecryptGrant that this one extends, fresh from the API server, if there is one of the name.
     pub extended: Option<&'a DecryptGrant>,
+    /// DecryptGrants of all namespaces that ask for this bucket without approval, as the API server has them now; `None` if it was not asked yet.
+    pub broken: Option<&'a [DecryptGrant]>,
     /// AWS's clock.
     pub now: Timestamp,
     /// How far the local clock is off.
@@ -88,6 +91,10 @@ pub enum Step {
     Resolve(Box<Resolution>),
     /// Ask the API server for the reviews.
     ReadReviews,
+    /// Ask the API server for the DecryptGrants that asked for this bucket without approval.
+    ReadBroken,
+    /// Write the review that access without approval needed.
+    RecordReview(AfterReview),
     /// Approved, by people or by the bucket's own policy.
     Approve(Agreement),
     /// Look at role and KMS grants in AWS.
@@ -170,6 +177,9 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
     if !held && status.removal.is_none() {
         return Step::AddFinalizer;
     }
+    if let Some(review) = reviewed(facts, install) {
+        return Step::RecordReview(review);
+    }
     if status.ended.is_some() {
         return remove(facts, status, deleting, install);
     }
@@ -190,7 +200,8 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
     let grant = facts.grant;
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     let target = target(grant);
-    if let Some(late) = lapsed(facts, status).or_else(|| timed_out(facts, status)) {
+    let late = begins_at_once(facts, status).or_else(|| lapsed(facts, status)).or_else(|| timed_out(facts, status));
+    if let Some(late) = late {
         return late;
     }
     if let Some(why) = facts.bucket_unreadable {
@@ -235,6 +246,10 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
             return stop(status, Happening::Refused, &no);
         }
     }
+    let glass = match glass(facts, status, bucket, install) {
+        Ok(glass) => glass,
+        Err(step) => return *step,
+    };
     let account = &grant.spec.subject.service_account_ref.name;
     let problem = separation_of_duties(bucket, namespace, account).or_else(|| refused(grant, bucket, facts.older));
     if let Some(problem) = problem {
@@ -279,7 +294,7 @@ fn prepare(facts: &Facts<'_>, status: &DecryptGrantStatus, install: &Installatio
         Some(_) => {}
     }
     let limit = asked.extends.as_ref().and_then(|e| Limit::of(e, max));
-    agreed(facts, status, bucket, &terms, limit, install)
+    agreed(facts, status, bucket, &terms, limit, glass, install)
 }
 
 /// Within the window: role policy first, then the KMS grant; and every reason to end.

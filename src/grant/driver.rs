@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::agree::{judge, request_until};
 use super::begin::Skew;
 use super::bound::{bound, put};
+use super::break_glass::{review_due, reviewed};
 use super::deadline::{end_of, overdue_from, removal_due};
 use super::decide::{Facts, Looked, Step, decide};
 use super::observe::unlooked;
@@ -17,7 +18,7 @@ use super::overlap::{older, still_readable, with_others};
 use super::removal::kept_until;
 use super::status::{settle, usable};
 use super::{removal, tell, terms};
-use crate::api::decrypt_grant::{DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
+use crate::api::decrypt_grant::{AfterReview, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, GrantReview, SecureBucket};
 use crate::aws::error::AwsError;
 use crate::clock::Whose;
@@ -86,6 +87,8 @@ pub(super) struct Work<'a> {
     pub(super) grant: DecryptGrant,
     pub(super) bucket: Option<SecureBucket>,
     pub(super) bucket_unreadable: Option<String>,
+    /// DecryptGrants that asked for the bucket without approval, as the API server has them.
+    pub(super) broken: Option<Vec<DecryptGrant>>,
     /// The DecryptGrant that this one extends.
     pub(super) extended: Option<DecryptGrant>,
     pub(super) service_account_uid: Option<String>,
@@ -112,8 +115,9 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         Some(named) => within(REQUEST_TIMEOUT, api.get_opt(&named.name)).await?,
         None => None,
     };
-    let looked = None;
-    let mut work = Work { ctx, api, grant, bucket, bucket_unreadable, extended, service_account_uid, looked, reviews };
+    let (looked, broken) = (None, None);
+    let mut work =
+        Work { ctx, api, grant, bucket, bucket_unreadable, broken, extended, service_account_uid, looked, reviews };
     for _ in 0..STEPS {
         let step = work.decide();
         match work.perform(&step).await {
@@ -183,6 +187,7 @@ impl Work<'_> {
             enforcement: &enforcement,
             older: &older,
             extended: self.extended.as_ref(),
+            broken: self.broken.as_deref(),
             now: self.ctx.clock.aws_now(),
             skew: Skew { aws: self.ctx.clock.skew(Whose::Aws), kubernetes: self.ctx.clock.skew(Whose::Kubernetes) },
         };
@@ -197,6 +202,11 @@ impl Work<'_> {
     /// True if a reviewer's no is among the reviews.
     pub(super) fn refused(&self) -> bool {
         self.with_facts(|f| judge(f, &self.ctx.install)).is_some_and(|v| v.stop.is_some())
+    }
+
+    /// The review that access without approval needed, if it is among the reviews.
+    pub(super) fn reviewed(&self) -> Option<AfterReview> {
+        self.with_facts(|f| reviewed(f, &self.ctx.install))
     }
 
     fn role_key(&self) -> RoleKey {
@@ -255,12 +265,14 @@ impl Work<'_> {
             }
             Step::Resolve(resolution) => self.resolve(resolution).await?,
             Step::ReadReviews => self.read_reviews().await?,
+            Step::ReadBroken => self.read_broken().await?,
+            Step::RecordReview(review) => self.record_review(review).await?,
             Step::Approve(agreement) => self.approve(agreement).await?,
             Step::Look => {
                 self.look().await;
                 if self.grant.status.as_ref().is_some_and(|s| s.expires_at.is_none()) {
                     // Reviews are read last of all before access begins.
-                    self.reviews = None;
+                    (self.reviews, self.broken) = (None, None);
                 }
             }
             Step::Activate(agreement) => self.activate(agreement, now).await?,
@@ -349,6 +361,7 @@ impl Work<'_> {
         self.grant = replace_status(&self.api, &self.grant, status.clone()).await?;
         tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);
         tell::overdue(self.ctx, &self.grant, now);
+        tell::review_overdue(self.ctx, &self.grant, self.bucket.as_ref(), now);
         let active = usable(&status, now);
         if active {
             tell::write_profile(self.ctx, &self.grant).await?;
@@ -396,6 +409,7 @@ impl Work<'_> {
         let overdue = overdue_from(&self.grant, now).filter(|at| now < *at);
         let end = status.expires_at.as_deref().and_then(parse_instant).filter(|_| status.ended.is_none());
         let limit = end.or_else(|| request_until(status)).filter(|at| now < *at).or(overdue);
+        let limit = limit.into_iter().chain(review_due(status).filter(|at| now < *at)).min();
         let Some(limit) = limit.map(|at| until(self.ctx, at)) else { return next };
         match next {
             Next::In(wait) => Next::In(wait.min(limit)),

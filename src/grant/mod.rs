@@ -6,6 +6,7 @@ pub mod agree;
 mod ask;
 pub mod begin;
 pub mod bound;
+pub mod break_glass;
 pub mod deadline;
 pub mod decide;
 #[cfg(feature = "operator")]

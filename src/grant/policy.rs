@@ -29,6 +29,7 @@ const NAMES: Names<'static> = &[
             "reason",
             "ticket",
             "extends",
+            "breakGlass",
             "requester",
         ],
     ),
@@ -156,6 +157,7 @@ fn values(grant: &DecryptGrant) -> BTreeMap<&'static str, Value> {
         ("reason", text(&spec.reason)),
         ("ticket", spec.ticket.as_deref().map(Value::text)),
         ("extends", spec.extends.as_ref().map(|e| Value::text(&e.name))),
+        ("breakGlass", Some(Value::Bool(spec.break_glass == Some(true)))),
         ("requester", spec.requester.as_ref().map(person)),
     ]);
     BTreeMap::from([("request", request), ("bucket", bucket(&target.namespace, &target.name))])
@@ -190,6 +192,7 @@ fn example() -> BTreeMap<&'static str, Value> {
         ("reason", text("example")),
         ("ticket", text("OPS-1")),
         ("extends", text("reports-q2")),
+        ("breakGlass", Some(Value::Bool(true))),
         ("requester", Some(requester)),
     ]);
     BTreeMap::from([("request", request), ("bucket", bucket("telephony", "call-logs"))])

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::break_glass::kept_for_review;
 use super::decide::{Facts, Step, stalled, wait};
 use crate::api::decrypt_grant::DecryptGrantStatus;
 use crate::aws::error::{AwsError, Seen};
@@ -21,6 +22,8 @@ pub(super) fn remove(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: b
         // Nothing is forgotten by a clock that is wrong.
         let old = kept_until(status, install).is_some_and(|until| facts.now >= until && facts.skew.excess().is_none());
         return match (deleting, old) {
+            // Who looked without being let in does not make it forgotten by deleting it.
+            _ if kept_for_review(facts, status) => Step::Settled,
             (true, _) => Step::RemoveFinalizer,
             (false, true) => Step::Forget,
             (false, false) => Step::Settled,

@@ -27,6 +27,10 @@ pub enum Happening {
     PolicyApproves,
     /// Enough different persons approved these terms.
     EnoughApprovals,
+    /// The bucket allows access without approval, and nothing is in its way.
+    GlassBroken,
+    /// It asks for access without approval, and does not get it now: it never does.
+    GlassHolds,
     /// A rule of the bucket denies it, or says nothing of it.
     PolicyDenies,
     /// What it extends is over, or is not its own, or it would last for too long.
@@ -64,12 +68,15 @@ use State::{Approved, Ended, Open, Requested, Resolved};
 /// Every way from one state to another. There is no other.
 pub const TABLE: &[(State, Happening, State)] = &[
     (Requested, H::NamesResolved, Resolved),
+    (Requested, H::GlassHolds, Ended(End::Denied)),
     (Requested, H::PolicyDenies, Ended(End::Denied)),
     (Requested, H::NotExtendable, Ended(End::Denied)),
     (Requested, H::LockedDown, Ended(End::Denied)),
     (Requested, H::BucketGone, Ended(End::BucketGone)),
     (Resolved, H::PolicyApproves, Approved),
     (Resolved, H::EnoughApprovals, Approved),
+    (Resolved, H::GlassBroken, Approved),
+    (Resolved, H::GlassHolds, Ended(End::Denied)),
     (Resolved, H::PolicyDenies, Ended(End::Denied)),
     (Resolved, H::NotExtendable, Ended(End::Denied)),
     (Resolved, H::Refused, Ended(End::Denied)),
@@ -78,6 +85,7 @@ pub const TABLE: &[(State, Happening, State)] = &[
     (Resolved, H::Replaced, Ended(End::Denied)),
     (Resolved, H::BucketGone, Ended(End::BucketGone)),
     (Approved, H::Begins, Open),
+    (Approved, H::GlassHolds, Ended(End::Denied)),
     (Approved, H::PolicyDenies, Ended(End::Denied)),
     (Approved, H::NotExtendable, Ended(End::Denied)),
     (Approved, H::Refused, Ended(End::Denied)),
@@ -147,6 +155,10 @@ impl Happening {
                 "the bucket asks for no approval (`approvals: 0`), or a rule stands in for it (`grants.autoApprove`)"
             }
             H::EnoughApprovals => "enough different persons approved these terms",
+            H::GlassBroken => "break-glass: the bucket allows it, and no earlier one waits for its review",
+            H::GlassHolds => {
+                "break-glass that the bucket does not allow, that another one is in the way of, or that could not begin at once"
+            }
             H::PolicyDenies => "a rule of the bucket denies it, or says nothing of it (`grants.deny`)",
             H::NotExtendable => {
                 "what it extends is over or is not like it, or together they would last too long (`extends`)"

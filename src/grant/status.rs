@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::break_glass;
 use super::deadline::overdue_from;
 use super::decide::{RESTRICTED, Step};
 use crate::api::DecryptGrant;
@@ -32,10 +33,11 @@ pub fn settle(
     local: Timestamp,
 ) -> DecryptGrantStatus {
     let generation = grant.metadata.generation.unwrap_or_default();
-    let sets = match &status.ended {
+    let mut sets = match &status.ended {
         Some(end) => ended(&status, end, step, overdue_from(grant, now).filter(|from| *from <= now)),
         None => open(&status, step, now),
     };
+    sets.extend(break_glass::condition(&status, now));
     let conditions = update(&status.conditions, &sets, generation, local);
     DecryptGrantStatus { observed_generation: Some(generation), conditions, ..status }
 }

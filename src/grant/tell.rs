@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::agree::AWAITING;
+use super::break_glass::{asks, review_due};
 use super::deadline::{ALLOWANCE, end_of};
 use super::status::word;
 use super::terms::target;
 use crate::api::condition::{find, is_true, types};
-use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason};
+use crate::api::decrypt_grant::{AfterReview, DecryptGrantStatus, EndReason};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::bucket::profile::{self, grant_config_map};
 use crate::domain::time::{after, format_instant};
@@ -53,6 +54,7 @@ pub fn decided(grant: &DecryptGrant, decision: &str, why: &str) {
         prefixes,
         duration = spec.duration.0,
         not_before = spec.not_before.as_ref().map(|at| at.0.as_str()),
+        break_glass = asks(grant),
         extends = spec.extends.as_ref().map(|e| e.name.as_str()),
         reason = spec.reason,
         ticket = spec.ticket.as_deref(),
@@ -82,7 +84,37 @@ pub fn requested(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBuck
 
 /// Approved, by people or by the policy of the bucket.
 pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, by_whom: &str) {
-    both(ctx, grant, bucket, Reason::GrantApproved, by_whom);
+    let reason = if asks(grant) { Reason::BreakGlass } else { Reason::GrantApproved };
+    let who = grant.spec.requester.as_ref().map(|r| r.username.as_str()).unwrap_or_default();
+    let note = if asks(grant) {
+        format!("{who} has access without approval: {}; {by_whom}", grant.spec.reason)
+    } else {
+        by_whom.to_owned()
+    };
+    both(ctx, grant, bucket, reason, &note);
+}
+
+/// Somebody else has reviewed access that began without approval.
+pub fn reviewed(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, review: &AfterReview) {
+    ctx.untell(grant, Reason::ReviewOverdue);
+    let note = format!("reviewed: {:?} by {} (GrantReview {})", review.decision, review.reviewer, review.review);
+    both(ctx, grant, bucket, Reason::BreakGlassReviewed, &note);
+}
+
+/// Nobody has reviewed it in time: said once, on both.
+pub fn review_overdue(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, now: Timestamp) {
+    let Some(due) = grant.status.as_ref().and_then(review_due).filter(|due| *due <= now) else { return };
+    let note = format!(
+        "DecryptGrant {} began without approval, and its review was due by {}; until it is written there is no further break-glass on the bucket",
+        ObjectKey::of(grant),
+        format_instant(due)
+    );
+    ctx.event_once(grant, Reason::ReviewOverdue, "Review", note.clone());
+    if let Some(bucket) = bucket {
+        // Once for each grant, also where a bucket has several.
+        let told = format!("Review {}", grant.uid().unwrap_or_default());
+        ctx.event_once_of(bucket, Reason::ReviewOverdue, &told, note);
+    }
 }
 
 /// The window is open: from now on its time runs.

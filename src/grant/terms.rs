@@ -131,6 +131,7 @@ pub fn resolve(
         duration_seconds: asked.duration.as_secs(),
         not_before: asked.not_before.map(format_instant),
         extends: asked.extends.clone(),
+        break_glass: grant.spec.break_glass.filter(|asked| *asked),
         terms_hash: String::new(),
     };
     terms.terms_hash = hash(grant, &terms);
@@ -154,6 +155,7 @@ fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
         duration_seconds,
         not_before,
         extends,
+        break_glass,
         terms_hash: _,
     } = terms;
     let (uid, prefixes) = (grant.metadata.uid.clone().unwrap_or_default(), prefixes.join("\n"));
@@ -175,10 +177,11 @@ fn hash(grant: &DecryptGrant, terms: &ResolvedTerms) -> String {
     // Only where there is one: requests of versions that did not know it keep their digest.
     parts.extend(not_before.as_deref());
     parts.extend(extends.iter().flat_map(|e| ["extends", &e.name, &e.uid, &e.since]));
+    parts.extend(break_glass.map(|_| "breakGlass"));
     identity::hex(&parts, 64)
 }
 
-/// True if resolved terms say of subject, bucket name, prefixes, duration, beginning and extended grant what the spec says, and carry their own digest.
+/// True if resolved terms say of subject, bucket name, prefixes, duration, beginning, extended grant and break-glass what the spec says, and carry their own digest.
 pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installation) -> bool {
     let target = target(grant);
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
@@ -193,5 +196,6 @@ pub fn genuine(grant: &DecryptGrant, terms: &ResolvedTerms, install: &Installati
         && Ok(terms.duration_seconds) == seconds
         && Ok(&terms.not_before) == begins(grant).map(|at| at.map(format_instant)).as_ref()
         && terms.extends.as_ref().map(|e| &e.name) == grant.spec.extends.as_ref().map(|e| &e.name)
+        && terms.break_glass == grant.spec.break_glass.filter(|asked| *asked)
         && terms.terms_hash == hash(grant, terms)
 }

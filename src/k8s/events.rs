@@ -80,6 +80,9 @@ reasons! {
     ReviewNotCounted Warning "A GrantReview does not count; its condition `Counted` says why not and what to do.";
     GrantApproved Normal "A DecryptGrant has the approvals that it needs.";
     GrantRefused Warning "A DecryptGrant was refused; it will never become active.";
+    BreakGlass Warning "Somebody has access at once and without approval; somebody else has to review it.";
+    BreakGlassReviewed Normal "Access that began without approval was reviewed by somebody else.";
+    ReviewOverdue Warning "Access that began without approval was not reviewed in time; there is no further break-glass on the bucket until it is.";
     GrantActivated Normal "A DecryptGrant became active: its ServiceAccount can read until it ends.";
     GrantExpired Normal "The time of a DecryptGrant passed.";
     GrantHandedBack Normal "A DecryptGrant was deleted before its time passed.";

@@ -368,6 +368,15 @@ impl Context {
         }
     }
 
+    /// The same, once for each different text about this part of the object.
+    pub fn event_once_of<K: Resource<DynamicType = ()>>(&self, about: &K, reason: Reason, part: &str, note: String) {
+        let key = format!("{}/{}/{part}", about.meta().uid.clone().unwrap_or_default(), reason.word());
+        let before = lock(&self.told).insert(key, note.clone());
+        if before.as_deref() != Some(&note) {
+            self.event(about, reason, part, note);
+        }
+    }
+
     /// Forgets what was told about an object under this reason, so that it is told again if it comes back.
     pub fn untell<K: Resource<DynamicType = ()>>(&self, about: &K, reason: Reason) {
         let uid = about.meta().uid.clone().unwrap_or_default();

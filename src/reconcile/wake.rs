@@ -206,6 +206,7 @@ impl Waker {
             status.approval_rules,
             status.approvals,
             status.activated_at,
+            status.break_glass,
             ended,
         ]);
         if self.changed("grant/reviews", &key, for_reviews) || gone {

@@ -17,6 +17,7 @@ mod api_server;
 mod attacks;
 mod bad_input;
 mod binary;
+mod break_glass;
 mod calls;
 mod create;
 mod deadlines;

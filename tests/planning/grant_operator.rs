@@ -49,7 +49,7 @@ impl World {
 
     /// One pass over a grant, as `grant/driver.rs` makes it. True if anything was done.
     pub fn grant_pass(&mut self, name: &str) -> bool {
-        let mut looked = None;
+        let (mut looked, mut broken) = (None, None::<Vec<DecryptGrant>>);
         let mut reviews = self
             .grants
             .get(name)
@@ -72,19 +72,25 @@ impl World {
                 looked: looked.as_ref(),
                 others: &others,
                 reviews: reviews.as_deref(),
-                enforcement: &Enforcement::elsewhere(),
+                enforcement: &Enforcement::since(crate::grants::seconds(-1)),
                 older: &[],
+                broken: broken.as_deref(),
                 extended: grant.spec.extends.as_ref().and_then(|e| self.grants.get(&e.name)),
                 now: self.time(),
                 skew: Skew::default(),
             };
             let step = decide(&facts, &install());
+            if step == Step::ReadBroken {
+                broken = Some(self.grants.values().filter(|g| g.spec.break_glass == Some(true)).cloned().collect());
+                continue;
+            }
             if step == Step::ReadReviews {
                 reviews = Some(self.reviews_of(&grant));
                 continue;
             }
             if step == Step::Look {
                 reviews = reviews.filter(|_| grant.status.as_ref().is_some_and(|s| s.expires_at.is_some()));
+                broken = None;
                 looked = Some(self.look(grant.metadata.uid.as_deref().unwrap()));
                 continue;
             }
@@ -170,7 +176,8 @@ impl World {
                 status.removal = Some(RemovalStatus { verified_at: format_instant(now), evidence });
             }
             Step::Wait { .. } | Step::Settled => status = settle(&grant, status, &step, now, now),
-            Step::Look | Step::ReadReviews => {}
+            Step::RecordReview(review) => status.break_glass.as_mut().unwrap().review = Some(review),
+            Step::Look | Step::ReadReviews | Step::ReadBroken => {}
         }
         self.write_if_changed(name, &grant, status)
     }

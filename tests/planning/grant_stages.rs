@@ -78,6 +78,7 @@ pub struct Known {
     pub enforcement: Enforcement,
     pub older: Vec<String>,
     pub extended: Option<DecryptGrant>,
+    pub broken: Option<Vec<DecryptGrant>>,
     pub now: Timestamp,
     pub skew: Skew,
 }
@@ -106,6 +107,7 @@ impl Known {
             enforcement: Enforcement::elsewhere(),
             older: Vec::new(),
             extended: None,
+            broken: None,
             now: seconds(0),
             skew: Skew { aws: Some(SignedDuration::ZERO), kubernetes: Some(SignedDuration::ZERO) },
         };
@@ -252,6 +254,7 @@ impl Known {
             enforcement: &self.enforcement,
             older: &self.older,
             extended: self.extended.as_ref(),
+            broken: self.broken.as_deref(),
             now: self.now,
             skew: self.skew,
         };
@@ -266,6 +269,8 @@ impl Known {
             Step::Approve(_) => "approve".into(),
             Step::Look => "look".into(),
             Step::ReadReviews => "read reviews".into(),
+            Step::ReadBroken => "read broken".into(),
+            Step::RecordReview(review) => format!("reviewed {}", review.reviewer),
             Step::Activate(_) => "activate".into(),
             Step::Name { .. } => "name".into(),
             Step::Issue => "issue".into(),

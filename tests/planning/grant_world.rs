@@ -114,6 +114,9 @@ pub struct World {
     pub asked: BTreeMap<String, i32>,
     /// When the chain of each grant that began had begun.
     pub chains: BTreeMap<String, i64>,
+    /// Grants that began without approval, and those of them that were reviewed.
+    pub broken: BTreeSet<String>,
+    pub looked_back: BTreeSet<String>,
     /// What happened, for messages.
     pub story: Vec<String>,
 }
@@ -167,6 +170,8 @@ impl World {
             reviews: Vec::new(),
             asked: BTreeMap::new(),
             chains: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            looked_back: BTreeSet::new(),
             story: Vec::new(),
         }
     }
@@ -251,6 +256,12 @@ impl World {
     /// Access begins: by enough different people who agreed to these very terms, or because the bucket asks for nobody.
     pub fn begun(&mut self, grant: &DecryptGrant, agreement: &Agreement) {
         crate::extend_rows::within_the_chain(self, grant, agreement);
+        if agreement.glass.is_some() {
+            crate::glass_rows::one_at_a_time(self, grant, agreement);
+            self.broken.extend(grant.metadata.uid.clone());
+            return;
+        }
+        assert_ne!(grant.spec.break_glass, Some(true), "begun like any other: {self:?}");
         crate::laws_review::enough(self, grant, agreement);
     }
 
@@ -332,6 +343,10 @@ impl World {
                 before.kms_grant.as_ref().and_then(|k| k.id.clone()),
                 status.kms_grant.as_ref().and_then(|k| k.id.clone()),
             ),
+            (
+                before.break_glass.as_ref().map(|b| b.review_by.clone()),
+                status.break_glass.as_ref().map(|b| b.review_by.clone()),
+            ),
             (before.ended.as_ref().map(|e| e.at.clone()), status.ended.as_ref().map(|e| e.at.clone())),
             (
                 before.removal.as_ref().map(|r| r.verified_at.clone()),
@@ -341,6 +356,9 @@ impl World {
         let (from, to) = (state(&before), state(&status));
         assert!(from == to || follows(from, to), "{from:?} leads to {to:?} in no row of the table: {self:?}");
         self.ends.extend(status.expires_at.as_deref().and_then(parse_instant));
+        if status.break_glass.as_ref().is_some_and(|b| b.review.is_some()) {
+            self.looked_back.extend(self.grants.get(name).and_then(|g| g.metadata.uid.clone()));
+        }
         let Some(grant) = self.grants.get_mut(name) else { return };
         let removed = before.removal.is_none() && status.removal.is_some();
         grant.status = Some(status);

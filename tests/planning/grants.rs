@@ -64,6 +64,7 @@ pub fn request(name: &str, prefixes: &[&str], duration: &str) -> DecryptGrant {
             reason: "case 42".into(),
             ticket: None,
             extends: None,
+            break_glass: None,
             requester: Some(crate::reviews::identity("alice")),
         },
     );

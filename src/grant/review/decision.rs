@@ -117,7 +117,8 @@ fn recorded(case: &Case<'_>, review: &GrantReview) -> Option<Result<(), Doubt>> 
             && before
             && review.spec.decision != Decision::Approve
     });
-    (approved || stopped).then_some(Ok(()))
+    let after = status.break_glass.and_then(|b| b.review).is_some_and(|r| Some(&r.uid) == review.metadata.uid.as_ref());
+    (approved || stopped || after).then_some(Ok(()))
 }
 
 fn another_person(review: &GrantReview, agreed: &[&GrantReview], case: &Case<'_>) -> Result<(), Doubt> {

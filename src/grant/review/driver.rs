@@ -5,11 +5,13 @@ use std::sync::Arc;
 use kube::Api;
 
 use super::decision::verdict;
-use super::eligible::{Case, Doubt, no_such_grant};
+use super::eligible::{Case, Doubt, created, no_such_grant};
 use super::rules::both;
 use crate::api::condition::{Set, types, update};
+use crate::api::decrypt_grant::DecryptGrantStatus;
 use crate::api::grant_review::Decision;
 use crate::api::{DecryptGrant, GrantReview, GrantReviewStatus};
+use crate::grant::break_glass::{reviews_access, unreviewed};
 use crate::grant::driver::reviews_of;
 use crate::grant::terms::target;
 use crate::k8s::events::Reason;
@@ -39,13 +41,18 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<(), PassError> {
     }
     let named = &review.spec.grant_ref;
     let grant = ctx.caches.grants.get(&named.namespace, &named.name);
-    if grant.as_ref().is_some_and(|g| g.status.as_ref().is_none_or(|s| s.expires_at.is_none() && s.ended.is_none())) {
+    let waits = |s: &DecryptGrantStatus| s.expires_at.is_none() && s.ended.is_none() || unreviewed(s);
+    if grant.as_ref().is_some_and(|g| g.status.as_ref().is_none_or(waits)) {
         // Nobody is told that a review counts which was made while an admission policy was away.
         ctx.fresh_enforcement().await?;
     }
+    let afterwards = grant.as_ref().and_then(|g| g.status.as_ref()).is_some_and(|s| {
+        reviews_access(s, created(&review)) || s.break_glass.as_ref().is_some_and(|b| b.review.is_some())
+    });
+    let what = counted(&review, afterwards);
     let word = judged(ctx, &review, grant);
     let set = match &word {
-        Ok(()) => Set::yes(types::COUNTED, "Counted", counted(&review)),
+        Ok(()) => Set::yes(types::COUNTED, "Counted", what),
         Err(doubt) => Set::no(types::COUNTED, doubt.reason, &doubt.message),
     };
     let before = review.status.clone().unwrap_or_default();
@@ -84,8 +91,9 @@ fn judged(ctx: &Context, review: &GrantReview, grant: Option<Arc<DecryptGrant>>)
     }
 }
 
-fn counted(review: &GrantReview) -> &'static str {
+fn counted(review: &GrantReview, afterwards: bool) -> &'static str {
     match review.spec.decision {
+        Decision::Approve if afterwards => "it counts: access that began without approval is reviewed",
         Decision::Approve => "it counts as an approval of these terms",
         Decision::Deny => "it counts: the request is denied",
         Decision::Revoke => "it counts: the grant is ended",

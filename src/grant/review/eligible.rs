@@ -10,6 +10,7 @@ use crate::api::{DecryptGrant, GrantReview};
 use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
 use crate::domain::time::{MAX_SKEW, after, format_duration, parse_duration, parse_instant};
+use crate::grant::break_glass::{own, reviews_access};
 use crate::grant::terms::target;
 
 /// Why a review does not count: a word for the condition, and what to do.
@@ -55,8 +56,9 @@ pub fn eligible(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
     by_whom(review, case)?;
     match review.spec.decision {
         Decision::Approve => may_approve(review, case),
-        Decision::Deny => of_a_set(review, case),
-        // The right to revoke is a verb of its own, and who holds it need not be an approver.
+        Decision::Deny => of_a_set(review, case).and_then(|()| by_another(review, case)),
+        // The right to revoke is a verb of its own, and who holds it need not be an approver. Of what is over it can be a review alone.
+        Decision::Revoke if case.status().ended.is_some() => by_another(review, case),
         Decision::Revoke => Ok(()),
     }
 }
@@ -96,6 +98,10 @@ fn in_time(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
     let status = case.status();
     if review.metadata.deletion_timestamp.is_some() {
         return doubt("Withdrawn", "this review is being deleted");
+    }
+    // What began without approval is reviewed afterwards, over or not.
+    if reviews_access(&status, created(review)) {
+        return Ok(());
     }
     if status.ended.is_some() || case.grant.metadata.deletion_timestamp.is_some() {
         return doubt("GrantOver", "the DecryptGrant was over before this review; there is nothing left to decide");
@@ -178,8 +184,24 @@ fn of_a_set(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
     )
 }
 
+/// Nobody reviews his own access, whatever he says of it.
+fn by_another(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
+    let afterwards = reviews_access(&case.status(), created(review));
+    match own(review, case.grant.spec.requester.as_ref(), case.install).filter(|_| afterwards) {
+        None => Ok(()),
+        Some(why) => doubt(
+            "SelfApproval",
+            format!(
+                "spec.reviewer: {} is who asked ({why}); nobody reviews his own access, ask somebody else",
+                review.spec.reviewer.username
+            ),
+        ),
+    }
+}
+
 fn may_approve(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
     of_a_set(review, case)?;
+    by_another(review, case)?;
     let reviewer = Person::from(&review.spec.reviewer);
     let requester = case.grant.spec.requester.as_ref();
     let one = requester.and_then(|r| same(reviewer, Person::from(r), &case.install.fixed_session_roles));

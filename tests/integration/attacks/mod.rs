@@ -3,6 +3,7 @@
 
 mod agreed;
 mod bindings;
+mod break_glass;
 mod deciders;
 mod extends;
 mod names;

@@ -58,7 +58,7 @@ fn expected() -> Vec<(&'static str, Rights)> {
         (
             "securebucket-responder",
             rights(&[
-                ("securebuckets", &["update", "patch", "revoke", "lift-lockdown"]),
+                ("securebuckets", &["update", "patch", "revoke", "lift-lockdown", "breakglass"]),
                 ("decryptgrants", &[]),
                 ("grantreviews", &["create"]),
             ]),

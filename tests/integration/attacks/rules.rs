@@ -14,7 +14,6 @@ use crate::support::world::grant_spec;
 use crate::support::{Stack, World, chart};
 
 async fn bucket(world: &World, grants: Value) {
-    world.service_account("reports").await;
     world.apply_bucket("data", json!({"grants": grants})).await;
 }
 
@@ -32,6 +31,7 @@ fn endless() -> Vec<Value> {
 async fn a_rule_that_errs_or_runs_long_lets_nobody_in_and_holds_nobody_up() {
     let world = World::new("atkrule").await;
     let operator = world.operator().start();
+    world.service_account("reports").await;
     bucket(&world, json!({})).await;
     world.bucket_ready("data").await;
     world.apply_bucket("other", json!({"grants": {"approvals": 0}})).await;
@@ -88,6 +88,7 @@ async fn a_request_that_was_made_while_a_binding_was_away_is_approved_by_no_rule
     let world = World::on(stack, "atkauto", &[]).await;
     let operator = world.operator().start();
     chart::in_force(&world.client).await;
+    world.service_account("reports").await;
     let rule = json!([{"name": "alice", "expression": "request.requester.username == 'alice'"}]);
     bucket(&world, json!({"approvals": 1, "autoApprove": rule})).await;
     world.bucket_ready("data").await;
