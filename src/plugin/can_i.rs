@@ -50,7 +50,10 @@ fn needs(deed: Deed) -> (Vec<Either>, &'static str) {
         Deed::Delegate => (vec![vec![bucket(DELEGATE)], vec![CHANGE]], "securebucket-owner"),
         Deed::Lockdown => (vec![vec![bucket(DELEGATE), bucket(LIFT_LOCKDOWN)], vec![CHANGE]], "securebucket-responder"),
         Deed::LiftLockdown => (vec![vec![bucket(LIFT_LOCKDOWN)], vec![CHANGE]], "securebucket-responder"),
-        Deed::Breakglass => (vec![vec![bucket(BREAKGLASS)], vec![ASK]], "none of the chart's ClusterRoles"),
+        Deed::Breakglass => (
+            vec![vec![bucket(BREAKGLASS)], vec![ASK]],
+            "securebucket-responder for the bucket, or securebucket-requester for the request,",
+        ),
         Deed::WhoCan => (vec![vec![bucket("get")]], "securebucket-viewer"),
     }
 }

@@ -172,6 +172,10 @@ pub struct RequestArgs {
     /// Ticket, where the bucket's owner asks for one.
     #[arg(long, value_name = "NUMBER")]
     pub ticket: Option<String>,
+    /// In an emergency: at once and without approval, where the bucket allows it and
+    /// you hold the verb breakglass on it. Somebody else reviews it afterwards.
+    #[arg(long, conflicts_with = "not_before")]
+    pub break_glass: bool,
     /// When access begins at the earliest: 2026-11-24T18:00:00Z.
     #[arg(long, value_name = "INSTANT")]
     pub not_before: Option<String>,

@@ -93,6 +93,9 @@ fn spec(session: &Session, args: &RequestArgs, namespace: &str, me: &Me) -> Valu
     if session.namespace != namespace {
         spec["bucketRef"]["namespace"] = session.namespace.clone().into();
     }
+    if args.break_glass {
+        spec["breakGlass"] = true.into();
+    }
     for (field, value) in [("ticket", &args.ticket), ("notBefore", &args.not_before)] {
         if let Some(value) = value {
             spec[field] = value.clone().into();

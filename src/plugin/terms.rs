@@ -14,6 +14,7 @@ use crate::api::secure_bucket::Through;
 use crate::api::types::Identity;
 use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::domain::time::format_duration;
+use crate::grant::break_glass::asks;
 use crate::grant::terms::target;
 
 /// What a review names, and what its writer has to know.
@@ -43,6 +44,8 @@ pub struct Terms {
     pub not_before: Option<String>,
     /// Going on from which grant.
     pub extends: Option<String>,
+    /// At once, without approval: what is written is the review afterwards.
+    pub break_glass: bool,
     /// Why.
     pub reason: String,
     /// Ticket.
@@ -82,6 +85,7 @@ impl Terms {
             duration: format_duration(jiff::SignedDuration::from_secs(resolved.duration_seconds)),
             not_before: resolved.not_before,
             extends: resolved.extends.map(|e| e.name),
+            break_glass: asks(grant),
             reason: grant.spec.reason.clone(),
             ticket: grant.spec.ticket.clone(),
             groups: status.approval_rules.as_ref().map(groups_of).unwrap_or_default(),
@@ -110,12 +114,13 @@ impl Terms {
     /// For people, a line each: what they put their name to.
     pub fn lines(&self) -> Vec<String> {
         let ticket = self.ticket.as_ref().map(|t| format!(" (ticket {t})")).unwrap_or_default();
+        let at_once = if self.break_glass { ", at once and without approval (break-glass)" } else { "" };
         let from = self.not_before.as_ref().map(|at| format!(", not before {at}")).unwrap_or_default();
         let requester = self.requester.as_ref().map_or("nobody known", |r| r.username.as_str());
         let mut rows = vec![
             ("who", format!("everyone who can run pods or mint tokens as {}/{}", self.namespace, self.service_account)),
             ("reads", format!("{} of {}/{}", self.prefixes.join(", "), self.bucket_namespace, self.bucket)),
-            ("for", format!("{}{from}", self.duration)),
+            ("for", format!("{}{from}{at_once}", self.duration)),
             ("extends", self.extends.clone().unwrap_or_default()),
             ("asked by", requester.to_owned()),
             ("because", format!("{}{ticket}", self.reason)),

@@ -128,6 +128,25 @@ pub const TABLE: &[Reason] = &[
         &["kubectl securebucket list -n {ns}"],
     ),
     any("AutoApproved", "a rule of the bucket's grants.autoApprove approves it; the message names it", Nobody, &[]),
+    any(
+        "BreakGlass",
+        "access was given at once, without approval; somebody else has to review it afterwards",
+        Nobody,
+        &[],
+    ),
+    any(
+        "ReviewDue",
+        "access was given without approval, and somebody else than who asked has to write a review; until then the bucket has no other break-glass",
+        Approver,
+        &["kubectl securebucket approve {name} -n {ns}", "kubectl securebucket revoke {name} -n {ns}"],
+    ),
+    any(
+        "ReviewOverdue",
+        "access was given without approval, and nobody has written the review that was due; the bucket has no other break-glass until then",
+        Approver,
+        &["kubectl securebucket approve {name} -n {ns}", "kubectl securebucket revoke {name} -n {ns}"],
+    ),
+    any("Reviewed", "access was given without approval, and was reviewed afterwards", Nobody, &[]),
     any("ApprovalsMet", "enough people approved; the message names them", Nobody, &[]),
     any("PolicyApproved", "the bucket asks for no approval within its terms", Nobody, &[]),
     any(

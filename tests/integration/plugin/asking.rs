@@ -172,3 +172,17 @@ async fn access_goes_on_by_a_request_of_its_own() {
     let said = world.plugin(alice, &format!("extend q3 {more} --prefix other/ --name wide"));
     said.with(0, &["created, Denied: spec.extends"]);
 }
+
+#[tokio::test]
+async fn in_an_emergency_at_once() {
+    let play = Play::new("plugglass", json!({"approvals": 1, "breakGlass": {"maxDuration": "1h"}})).await;
+    let Play { world, asks, alice, bob, .. } = &play;
+    bind(world, "securebucket-viewer", bob, asks).await;
+    let rhea = Person::named("rhea").uid("u-rhea");
+    bind(world, "securebucket-responder", &rhea, &world.namespace).await;
+    bind(world, "securebucket-requester", &rhea, asks).await;
+    world.plugin(alice, &play.ask("--break-glass --name no")).refused(&["breakglass", "alice"]);
+    world.plugin(&rhea, &play.ask("--break-glass --name inc --wait")).with(0, &["granted until"]);
+    let said = world.plugin(bob, &format!("approve inc -n {asks} --wait"));
+    said.with(0, &["break-glass", "it counts"]);
+}

@@ -97,11 +97,19 @@ async fn can_i_says_what_is_missing() {
     bind(world, "securebucket-responder", &carol, &world.namespace).await;
     let olga = Person::named("olga");
     bind(world, "securebucket-owner", &olga, &world.namespace).await;
-    let rows: [(&Person, &str, &[&str]); 5] = [
+    let rhea = Person::named("rhea");
+    bind(world, "securebucket-responder", &rhea, &world.namespace).await;
+    bind(world, "securebucket-requester", &rhea, asks).await;
+    let rows: [(&Person, &str, &[&str]); 6] = [
         (alice, &format!("--from {asks}"), &["request", "hand-back"]),
         (bob, "", &["approve", "deny", "who-can"]),
         (&carol, "", &["revoke", "lockdown", "lift-lockdown", "who-can"]),
         (&olga, "", &["approve", "deny", "revoke", "delegate", "lockdown", "who-can"]),
+        (
+            &rhea,
+            &format!("--from {asks}"),
+            &["request", "hand-back", "revoke", "lockdown", "lift-lockdown", "breakglass", "who-can"],
+        ),
         (mallory, "", &[]),
     ];
     let deeds = [
