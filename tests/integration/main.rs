@@ -3,7 +3,7 @@
 //! Needs a stack: `make test`, or `e2e/stack run -- cargo test --test integration -- --test-threads 8`. Each test has a [`support::World`] of
 //! its own (namespaces, AWS account, operator), so all of them run side by side, and most of their time is waiting.
 
-#![cfg(feature = "operator")]
+#![cfg(all(feature = "operator", feature = "plugin"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Finding;
+use super::{Finding, Mark};
 use crate::api::condition::{find, is_true, types};
 use crate::api::{DecryptGrant, SecureBucket};
 use crate::domain::time::format_instant;
@@ -11,6 +11,10 @@ use crate::grant::deadline::overdue_from;
 use crate::plugin::find::{Ours, all};
 use crate::plugin::talk::{Refusal, Session};
 
+/// Reasons of what goes on by itself: not as it should be, and nothing to be mended yet.
+const UNDER_WAY: [&str; 4] = ["Pending", "Progressing", "Deleting", "Lifting"];
+/// Where the missing statement comes from.
+const POLICY: &str = "add the statement that is missing to the operator's role, from: securebucket policy operator --cluster CLUSTER --account ACCOUNT --region REGION";
 /// Objects that are told of one by one.
 const MOST: usize = 8;
 
@@ -60,13 +64,15 @@ fn of_buckets(buckets: &[SecureBucket], place: &str) -> Vec<Finding> {
 fn not_ready(bucket: &SecureBucket) -> Option<Finding> {
     let conditions = bucket.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let (namespace, name) = (bucket.namespace().unwrap_or_default(), bucket.name_any());
-    let said = match find(conditions, types::READY) {
+    let (reason, said) = match find(conditions, types::READY) {
         Some(ready) if ready.status == "True" => return None,
-        Some(ready) => format!("{}: {}", ready.reason, ready.message),
-        None => "the operator has not looked at it".into(),
+        Some(ready) => (ready.reason.as_str(), ready.message.as_str()),
+        None => ("Pending", "the operator has not looked at it"),
     };
-    let finding = Finding::bad(format!("SecureBucket {namespace}/{name} is not Ready: {said}"));
-    Some(finding.remedy(format!("kubectl securebucket why sbkt/{name} -n {namespace}")))
+    let mark = if UNDER_WAY.contains(&reason) { Mark::Unseen } else { Mark::Bad };
+    let finding = Finding::new(mark, format!("SecureBucket {namespace}/{name} is not Ready: {reason}: {said}"));
+    let finding = finding.remedy(format!("kubectl securebucket why sbkt/{name} -n {namespace}"));
+    Some(if reason == "AccessDenied" { finding.remedy(POLICY) } else { finding })
 }
 
 fn of_grants(grants: &[DecryptGrant], place: &str, now: Timestamp) -> Vec<Finding> {
@@ -91,4 +97,33 @@ fn of_grants(grants: &[DecryptGrant], place: &str, now: Timestamp) -> Vec<Findin
         found.push(Finding::unseen(text).remedy("kubectl securebucket list -A -o wide"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn bucket(ready: Option<(&str, &str)>) -> SecureBucket {
+        let condition = |(status, reason): (&str, &str)| json!({"type": "Ready", "status": status, "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let conditions: Vec<Value> = ready.into_iter().map(condition).collect();
+        let object = json!({
+            "apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket", "metadata": {"name": "b", "namespace": "n"},
+            "spec": {}, "status": {"conditions": conditions},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_goes_on_by_itself_is_not_wrong() {
+        assert_eq!(not_ready(&bucket(Some(("True", "Reconciled")))), None);
+        assert_eq!(not_ready(&bucket(None)).unwrap().mark, Mark::Unseen);
+        assert_eq!(not_ready(&bucket(Some(("False", "Progressing")))).unwrap().mark, Mark::Unseen);
+        let denied = not_ready(&bucket(Some(("False", "AccessDenied")))).unwrap();
+        assert_eq!((denied.mark, denied.remedies.len()), (Mark::Bad, 2));
+        let many: Vec<SecureBucket> = (0..20).map(|_| bucket(Some(("False", "KeyGone")))).collect();
+        let told = of_buckets(&many, "here");
+        assert_eq!((told.len(), told[MOST].text.as_str()), (MOST + 1, "12 more SecureBuckets are not Ready"));
+    }
 }
