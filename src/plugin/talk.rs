@@ -179,6 +179,9 @@ impl Refusal {
     pub fn words(&self) -> String {
         match self {
             Self::Other(words) => words.clone(),
+            Self::Api(_) if self.no_such_kind() => {
+                "securebucket.io is not served here: the CRDs are not installed".into()
+            }
             Self::Api(status) => match status.message.split_once("denied request: ") {
                 Some((_, words)) if status.message.contains("ValidatingAdmissionPolicy") => words.to_owned(),
                 _ => status.message.clone(),
