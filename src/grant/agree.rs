@@ -191,8 +191,7 @@ pub(super) fn agreed(
         return if approved { activate(facts, terms, agreement) } else { Step::Approve(agreement) };
     }
     // The rule of now, or that of the request where the bucket asks for nobody any more.
-    let rule = both(facts.grant, Some(bucket)).into_iter().rev().find_map(|r| r.auto_approved_by);
-    let rule = rule.filter(|_| verdict.needed == 0);
+    let rule = verdict.rule.clone().filter(|_| verdict.needed == 0);
     let relied_upon = verdict.needed > 0 || rule.is_some() || has_rules(bucket);
     if let Some(problem) = unasked(facts.grant, bucket, facts.enforcement).filter(|_| relied_upon) {
         return Step::Wait { problem, until: None };

@@ -139,7 +139,7 @@ fn a_denial_says_which_rule_and_what_to_do() {
     );
     let erring = told(ERRS, None);
     assert!(erring.contains("there is no ticket") && erring.contains("mend the rule"), "{erring}");
-    assert!(told(&doubling(), None).contains("10000 steps"));
+    assert!(told(&doubling(), None).contains("2000 steps"));
     // Denied, by policy, and for good.
     let mut known = Known::at(Held);
     known.deny(SHORT);
@@ -326,7 +326,7 @@ fn a_rule_that_is_none_is_said_on_the_bucket() {
         );
         assert!(deny.contains(part) && auto.contains(part), "{deny}");
     }
-    assert!(said(&doubling(), "true").contains("10000 steps"));
+    assert!(said(&doubling(), "true").contains("2000 steps"));
 }
 
 #[test]

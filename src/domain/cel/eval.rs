@@ -11,7 +11,7 @@ use super::value::{Fault, Kind, Value};
 /// Characters, and elements of lists, that are worked on in one step.
 const PER_STEP: usize = 16;
 /// Steps of one match of a pattern, beside those for the characters of the text.
-const MATCH: usize = 200;
+const MATCH: usize = 50;
 
 /// The value of the expression.
 pub(super) fn evaluate(expr: &Expr, values: &BTreeMap<&str, Value>) -> Result<Value, Fault> {

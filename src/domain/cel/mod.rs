@@ -29,7 +29,7 @@ pub const MAX_DEPTH: usize = 20;
 /// `all`, `exists`, `map` … within each other.
 pub const MAX_LOOPS: usize = 2;
 /// Steps of one evaluation.
-pub const MAX_STEPS: usize = 10_000;
+pub const MAX_STEPS: usize = 2_000;
 /// Memory that a compiled pattern of `matches` may take.
 pub const PATTERN_SIZE: usize = 1 << 16;
 

@@ -49,6 +49,8 @@ pub struct Verdict {
     pub missing: Vec<String>,
     /// The shortest duration that an approval allows.
     pub shortest: Option<SignedDuration>,
+    /// The rule of `grants.autoApprove` that stands in for people: that of now, or that of the request where nobody is asked now.
+    pub rule: Option<String>,
     /// Of each review, by name: whether it counts.
     pub counts: Vec<(String, Result<(), Doubt>)>,
 }
@@ -90,6 +92,7 @@ pub fn verdict(case: &Case<'_>, reviews: &[Arc<GrantReview>]) -> Verdict {
         verdict.counts.push((name(review), word));
     }
     verdict.needed = needed(case, &agreed);
+    verdict.rule = case.rules.iter().rev().find_map(|r| r.auto_approved_by.clone());
     verdict.shortest = agreed.iter().filter_map(|r| parse_duration(&r.spec.max_duration.as_ref()?.0).ok()).min();
     let reviewers: Vec<_> = agreed.iter().map(|r| &r.spec.reviewer).collect();
     let mut sets = vec![None; agreed.len()];
