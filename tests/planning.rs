@@ -50,6 +50,8 @@ mod grants;
 mod kstatus;
 #[path = "planning/laws_converge.rs"]
 mod laws_converge;
+#[path = "planning/laws_glass.rs"]
+mod laws_glass;
 #[path = "planning/laws_grant.rs"]
 mod laws_grant;
 #[path = "planning/laws_lockdown.rs"]

@@ -257,7 +257,7 @@ impl World {
     pub fn begun(&mut self, grant: &DecryptGrant, agreement: &Agreement) {
         crate::extend_rows::within_the_chain(self, grant, agreement);
         if agreement.glass.is_some() {
-            crate::glass_rows::one_at_a_time(self, grant, agreement);
+            crate::laws_glass::one_at_a_time(self, grant, agreement);
             self.broken.extend(grant.metadata.uid.clone());
             return;
         }
