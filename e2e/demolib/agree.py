@@ -91,6 +91,6 @@ def decide(cast: Cast, grant: str) -> None:
     _, forged = sign(cast, cast.mallory, grant, "bob")
     show.expect("mallory cannot sign as bob", forged.err.partition("denied request: ")[2] or forged.text,
                 not forged.ok and "spec.reviewer must be you" in forged.err)
-    state = cast.alice.good("kubectl", "get", "dgrant", grant, "-n", "analytics").splitlines()[-1].split()[2]
+    state = cast.alice.good("kubectl", "get", "dgrant", grant, "-n", "analytics").splitlines()[-1].split()[3]
     show.expect("so it still waits", state, state == "AwaitingApproval")
     approve(cast, grant)

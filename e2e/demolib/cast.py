@@ -1,6 +1,7 @@
 """Who takes part: the platform team, a data owner, an analyst, pods, and people of the AWS account."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ class Cast:
         self.state_dir = Path(description["state_dir"])
         directory = self.state_dir / "demo"
         directory.mkdir(exist_ok=True)
+        self.commands = directory / "bin"  # what kubectl finds as its plugins
+        self.commands.mkdir(exist_ok=True)
         tools = {name: description["tools"][name] for name in ("kubectl", "helm", "aws")}
         self.scene = Scene(show, tools, directory)
         self.show = show
@@ -43,7 +46,9 @@ class Cast:
         path.write_text(kubeconfig(self.kube, who, token), encoding="utf-8")
         home = self._home(who)
         helm = {f"HELM_{kind}_HOME": f"{home}/helm/{kind.lower()}" for kind in ("CACHE", "CONFIG", "DATA")}
-        return Actor(self.scene, who, {**_environment(), "KUBECONFIG": str(path), "HOME": home, **helm})
+        env = _environment()
+        env["PATH"] = f"{self.commands}{os.pathsep}{env.get('PATH', os.defpath)}"
+        return Actor(self.scene, who, {**env, "KUBECONFIG": str(path), "HOME": home, **helm})
 
     def _aws(self, who: str, config: Path | None = None) -> dict[str, str]:
         return {**_environment(), "HOME": self._home(who), "AWS_ENDPOINT_URL": self.endpoint,

@@ -17,6 +17,8 @@ from demolib.show import Show, StoryEnds
 from stacklib.files import read_json
 from stacklib.paths import CHECKOUT
 
+PLUGIN = "kubectl-securebucket"
+
 
 def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def build() -> Path:
-    """The binary given by SECUREBUCKET_BINARY, or a development build."""
+    """The binary given by SECUREBUCKET_BINARY, or a development build; the kubectl plugin lies beside it."""
     given = os.environ.get("SECUREBUCKET_BINARY")
     if given:
         binary = Path(given).absolute()
@@ -56,8 +58,9 @@ def build() -> Path:
             raise StoryEnds("cargo is not on PATH: install Rust (https://rustup.rs), or set SECUREBUCKET_BINARY") from None
         target = os.environ.get("CARGO_TARGET_DIR") or "target"
         binary = CHECKOUT / target / "debug" / "securebucket"
-    if not os.access(binary, os.X_OK):
-        raise StoryEnds(f"there is no executable {binary}")
+    for program in (binary, binary.with_name(PLUGIN)):
+        if not os.access(program, os.X_OK):
+            raise StoryEnds(f"there is no executable {program}")
     return binary
 
 
@@ -67,6 +70,7 @@ def on_stack(started: float, built: Path, recording: bool) -> int:
     show = Show(started)
     cast = Cast(show, description)
     binary = Path(shutil.copy2(built, cast.scene.directory / "securebucket"))  # a build beside us must not change it
+    shutil.copy2(built.with_name(PLUGIN), cast.commands / PLUGIN)
     try:
         tell(cast, binary)
     except StoryEnds as error:

@@ -26,12 +26,12 @@ use super::types::{DurationText, Identity, InstantText, PrefixText, ServiceAccou
     selectable = ".spec.subject.serviceAccountRef.name",
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, because labels carry it"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".status.bucket"),
+    printcolumn(name = "Requester", type_ = "string", json_path = ".spec.requester.username"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.conditions[?(@.type==\"Active\")].reason"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Subject", type_ = "string", priority = 1, json_path = ".spec.subject.serviceAccountRef.name"),
     printcolumn(name = "Prefixes", type_ = "string", priority = 1, json_path = ".spec.prefixes"),
-    printcolumn(name = "Requester", type_ = "string", priority = 1, json_path = ".spec.requester.username"),
     printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".spec.reason"),
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Active\")].message")
 )]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::cli_asking::{ExtendArgs, RequestArgs};
 use super::names::{Account, Named};
 use crate::api::lockdown::LockdownLevel;
 use crate::domain::time::parse_duration;
@@ -16,11 +17,6 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, or yes; 1 refused, not found or not reachable; 2 wrong
 usage; 3 the answer is no (can-i, doctor); 4 it ended otherwise than asked for;
 124 not within --timeout; 130 interrupted.";
-
-const REQUEST_USAGE: &str = "\
-kubectl securebucket request [OPTIONS] <BUCKET>
-       --for-service-account <[NAMESPACE/]NAME> --prefix <PREFIX>
-       --duration <TIME> --reason <TEXT>";
 
 /// Ask for access to SecureBuckets, decide on it, end it, and see who can decrypt.
 #[derive(Debug, Parser)]
@@ -148,68 +144,6 @@ pub enum Command {
     /// Candidates for kubectl's own completion of plugins.
     #[command(name = "__complete", hide = true)]
     Complete(CompleteArgs),
-}
-
-/// `request`.
-#[derive(Args, Debug)]
-#[command(override_usage = REQUEST_USAGE)]
-pub struct RequestArgs {
-    /// The SecureBucket, in the namespace of -n.
-    pub bucket: Named,
-    /// Who is to read: a ServiceAccount, with its namespace if that is not the
-    /// bucket's. The request lies there.
-    #[arg(long, value_name = "[NAMESPACE/]NAME")]
-    pub for_service_account: Account,
-    /// What: a path that ends in '/', or '*' for all; can be repeated.
-    #[arg(long = "prefix", value_name = "PREFIX", required = true)]
-    pub prefixes: Vec<String>,
-    /// How long, from the beginning of access: 15m, 4h.
-    #[arg(long, value_name = "TIME")]
-    pub duration: String,
-    /// Why, for those who decide. No secrets: it is shown in events and logs.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    /// Ticket, where the bucket's owner asks for one.
-    #[arg(long, value_name = "NUMBER")]
-    pub ticket: Option<String>,
-    /// In an emergency: at once and without approval, where the bucket allows it and
-    /// you hold the verb breakglass on it. Somebody else reviews it afterwards.
-    #[arg(long, conflicts_with = "not_before")]
-    pub break_glass: bool,
-    /// When access begins at the earliest: 2026-11-24T18:00:00Z.
-    #[arg(long, value_name = "INSTANT")]
-    pub not_before: Option<String>,
-    /// Name of the request; without it, one that begins with the ServiceAccount's.
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Waiting, until access is there.
-    #[command(flatten)]
-    pub waiting: Waiting,
-}
-
-/// `extend`.
-#[derive(Args, Debug)]
-pub struct ExtendArgs {
-    /// The DecryptGrant, in the namespace of -n, while it is active.
-    pub grant: Named,
-    /// How long, from when this is approved: 15m, 4h.
-    #[arg(long, value_name = "TIME")]
-    pub duration: String,
-    /// Why, for those who decide. No secrets: it is shown in events and logs.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    /// Only this of what it may read: a path that ends in '/'; can be repeated.
-    #[arg(long = "prefix", value_name = "PREFIX")]
-    pub prefixes: Vec<String>,
-    /// Ticket, where the bucket's owner asks for one.
-    #[arg(long, value_name = "NUMBER")]
-    pub ticket: Option<String>,
-    /// Name of the request; without it, one that begins with the ServiceAccount's.
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Waiting, until access is there.
-    #[command(flatten)]
-    pub waiting: Waiting,
 }
 
 /// `list`.

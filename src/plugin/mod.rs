@@ -5,6 +5,7 @@
 
 mod can_i;
 pub mod cli;
+mod cli_asking;
 mod completion;
 mod doctor;
 pub mod exit;
