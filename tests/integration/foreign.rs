@@ -83,6 +83,9 @@ async fn a_kms_grant_of_somebody_else_is_reported_and_revoked_if_the_owner_says_
     let ready = find(conditions(&bucket), types::READY).unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ForeignAccess"));
     assert!(ready.message.contains(&id) && ready.message.contains(&role), "{}", ready.message);
+    let admin = crate::support::person::Person::named("admin").group("system:masters");
+    let marked = format!("FOREIGN KMS grant {id}");
+    world.plugin(&admin, "who-can data").with(0, &[&role, &marked, "NOBODY HERE", "aws kms revoke-grant --key-id"]);
     // It is left, the policy is as declared again, and it is told once.
     scene.several_checks().await;
     scene.restored().await;

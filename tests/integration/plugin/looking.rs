@@ -40,7 +40,7 @@ async fn why_names_who_and_how() {
 }
 
 #[tokio::test]
-async fn who_can_lists_duties_grants_and_what_somebody_else_gave() {
+async fn who_can_lists_duties_and_grants() {
     let play = Play::new("plugwhocan", json!({"approvals": 1})).await;
     let Play { world, asks, alice, bob, mallory, .. } = &play;
     world.plugin(alice, &play.ask("--name g")).with(0, &[]);
