@@ -9,6 +9,8 @@
 
 #[path = "planning/access.rs"]
 mod access;
+#[path = "planning/asking_rows.rs"]
+mod asking_rows;
 #[path = "planning/desired_spec.rs"]
 mod desired_spec;
 #[path = "policies/evaluator.rs"]

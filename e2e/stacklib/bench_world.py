@@ -38,6 +38,14 @@ class Api:
         self.local = threading.local()
 
     def request(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
+        try:
+            return self._request(method, path, body, content)
+        except http.client.RemoteDisconnected:
+            # It was idle for minutes, and the API server has closed it.
+            self.local.connection = None
+            return self._request(method, path, body, content)
+
+    def _request(self, method: str, path: str, body: Any, content: str) -> Any:
         connection = getattr(self.local, "connection", None)
         if connection is None:
             connection = http.client.HTTPSConnection(

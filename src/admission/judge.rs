@@ -1,6 +1,8 @@
 //! Whether the policies in the API server are those of this version, untouched, and since when.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::{canonical, rules};
@@ -24,6 +26,14 @@ impl Kind {
         match self {
             Self::Policy => "ValidatingAdmissionPolicy",
             Self::Binding => "ValidatingAdmissionPolicyBinding",
+        }
+    }
+
+    /// Not by its type: a field that it does not know would be lost, and with it a change.
+    pub fn resource(self) -> ApiResource {
+        match self {
+            Self::Policy => ApiResource::erase::<ValidatingAdmissionPolicy>(&()),
+            Self::Binding => ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
         }
     }
 }

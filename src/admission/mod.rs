@@ -11,6 +11,7 @@
 mod cel;
 pub mod judge;
 mod policies;
+pub mod proof;
 
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingAdmissionPolicyBindingSpec,

@@ -9,8 +9,8 @@ use kube::{Api, ResourceExt};
 
 use super::agree::{Agreement, Resolution};
 use super::break_glass::asks;
-use super::decide::Step;
 use super::driver::Work;
+use super::facts::Step;
 use super::observe::look;
 use super::policy::has_rules;
 use super::status::settle;

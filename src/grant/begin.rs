@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::agree::Agreement;
-use super::decide::{Facts, Step, end};
+use super::decide::end;
+use super::facts::{Facts, Step};
 use super::states::Happening;
 use crate::api::condition::{find, types};
 use crate::api::decrypt_grant::{DecryptGrantStatus, ResolvedTerms};

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::agree::judge;
 use super::begin::ACTIVATION_WINDOW;
-use super::decide::{Facts, Step, end};
+use super::decide::end;
+use super::facts::{Facts, Step};
 use super::review::eligible::created;
 use super::review::person::{Person, is_system, same};
 use super::states::Happening;

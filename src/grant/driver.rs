@@ -10,35 +10,29 @@ use tokio::time::Instant;
 use super::agree::{judge, request_until};
 use super::begin::Skew;
 use super::bound::{bound, put};
-use super::break_glass::{review_due, reviewed};
+use super::break_glass::reviewed;
 use super::deadline::{end_of, overdue_from, removal_due};
-use super::decide::{Facts, Looked, Step, decide};
+use super::decide::decide;
+use super::facts::{Facts, Looked, Step};
+use super::finish::SOON;
 use super::observe::unlooked;
 use super::overlap::{older, still_readable, with_others};
-use super::removal::kept_until;
-use super::status::{settle, usable};
-use super::{removal, tell, terms};
+use super::{tell, terms};
 use crate::api::decrypt_grant::{AfterReview, DecryptGrantStatus, EndStatus, KmsGrantStatus, RemovalStatus};
 use crate::api::{DecryptGrant, GRANT_FINALIZER, GrantReview, SecureBucket};
-use crate::aws::error::AwsError;
 use crate::clock::Whose;
-use crate::domain::time::{format_instant, parse_instant};
+use crate::domain::time::format_instant;
 use crate::k8s::events::Reason;
-use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, finalizer, within};
-use crate::reconcile::backoff::Class;
 use crate::reconcile::context::{Context, ObjectKey, failed, lock};
-use crate::reconcile::outcome::{PassError, meaning};
+use crate::reconcile::outcome::PassError;
 use crate::reconcile::queue::Next;
 use crate::role::desired::open_grant;
 use crate::role::document::GrantInput;
-use crate::role::state::{Problem, RoleKey};
+use crate::role::state::RoleKey;
 
 /// Steps in one pass; a whole life has fewer.
 const STEPS: usize = 24;
-/// How long after a look things may have moved on without a word: the backstop while something is under way.
-const SOON: Duration = Duration::from_secs(5);
-
 /// Longest time between two attempts to remove what has ended, whatever fails.
 const ATTEMPTS: Duration = Duration::from_secs(30);
 
@@ -76,7 +70,7 @@ fn end(ctx: &Context, key: &ObjectKey, next: Next) {
     ctx.queues.grants.add_urgent(key.clone(), due);
 }
 
-fn until(ctx: &Context, at: Timestamp) -> Duration {
+pub(super) fn until(ctx: &Context, at: Timestamp) -> Duration {
     ctx.instant_of(at).saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
 
@@ -235,7 +229,7 @@ impl Work<'_> {
     }
 
     /// What reviews, the ServiceAccount and other grants say beside the decision.
-    fn inform(&self, status: &mut DecryptGrantStatus, now: Timestamp) {
+    pub(super) fn inform(&self, status: &mut DecryptGrantStatus, now: Timestamp) {
         let waits = status.expires_at.is_none() && status.ended.is_none() && status.resolved.is_some();
         if let Some(verdict) = waits.then(|| self.with_facts(|f| judge(f, &self.ctx.install))).flatten() {
             status.approvals = verdict.approvals;
@@ -331,91 +325,6 @@ impl Work<'_> {
             Step::Wait { .. } | Step::Settled => return self.finish(step, now).await.map(Some),
         }
         Ok(None)
-    }
-
-    /// Another process led until just now: nothing is given before its lease is over.
-    async fn held_back(&mut self, until: Instant, now: Timestamp) -> Result<Next, PassError> {
-        let message = "another process led until just now; access is given when its lease is over";
-        let step = Step::Wait { problem: Problem::passing("Granting", message), until: None };
-        Ok(match self.finish(&step, now).await? {
-            Next::In(wait) => Next::In(wait.min(until.saturating_duration_since(Instant::now()))),
-            other => other,
-        })
-    }
-
-    /// A call failed: said in status and in an event before it is tried again.
-    async fn say(&mut self, error: &AwsError) -> Result<(), PassError> {
-        let ended = self.grant.status.as_ref().is_some_and(|s| s.ended.is_some());
-        let step = removal::failed(error, ended, &self.ctx.install);
-        self.finish(&step, self.ctx.clock.aws_now()).await.map(drop)
-    }
-
-    /// Nothing more to do now: conditions, profile, events on transitions, and the time of the next pass.
-    async fn finish(&mut self, step: &Step, now: Timestamp) -> Result<Next, PassError> {
-        let key = ObjectKey::of(&self.grant);
-        let mut status = self.grant.status.clone().unwrap_or_default();
-        status.bucket.get_or_insert_with(|| terms::target(&self.grant).to_string());
-        let was = status.clone();
-        self.inform(&mut status, now);
-        let status = settle(&self.grant, status, step, now, self.ctx.clock.system_now());
-        self.grant = replace_status(&self.api, &self.grant, status.clone()).await?;
-        tell::transition(self.ctx, &self.grant, self.bucket.as_ref(), &was, &status);
-        tell::overdue(self.ctx, &self.grant, now);
-        tell::review_overdue(self.ctx, &self.grant, self.bucket.as_ref(), now);
-        let active = usable(&status, now);
-        if active {
-            tell::write_profile(self.ctx, &self.grant).await?;
-        } else if status.ended.is_some() {
-            tell::forget_profile(self.ctx, &self.grant).await?;
-        }
-        let unreadable = self.looked.as_ref().and_then(|l| l.role.failure().or(l.kms.failure()));
-        if let Some(error) = unreadable {
-            return Ok(self.bounded(
-                Next::Failed(self.ctx.grant_backoff.failed(&key, meaning(error.kind).class)),
-                &status,
-                now,
-            ));
-        }
-        // What the bucket says may end it, or is all that it waits for.
-        if self.bucket_unreadable.is_some() && status.removal.is_none() {
-            let again = self.ctx.grant_backoff.failed(&key, Class::Transient);
-            return Ok(self.bounded(Next::Failed(again), &status, now));
-        }
-        let check = self.ctx.drift_check(&self.grant.uid().unwrap_or_default());
-        let next = match step {
-            _ if status.removal.is_some() => match kept_until(&status, &self.ctx.install) {
-                // A clock that is wrong is looked at again at the drift check.
-                Some(at) if now < at => Next::In(until(self.ctx, at)),
-                _ => Next::In(check),
-            },
-            Step::Wait { until: Some(at), .. } => Next::In(until(self.ctx, *at)),
-            Step::Wait { problem, .. } if problem.reason == "Granting" || problem.reason == "Removing" => {
-                Next::In(SOON)
-            }
-            Step::Wait { problem, .. } if problem.stalled && status.ended.is_some() => {
-                Next::Failed(self.ctx.grant_backoff.failed(&key, Class::Transient))
-            }
-            _ => {
-                self.ctx.grant_backoff.reset(&key);
-                Next::In(check)
-            }
-        };
-        Ok(self.bounded(next, &status, now))
-    }
-
-    /// No wait goes beyond the end of an open window, or of the time in which it may be opened, or beyond the moment from which on a removal is
-    /// overdue.
-    fn bounded(&self, next: Next, status: &DecryptGrantStatus, now: Timestamp) -> Next {
-        let overdue = overdue_from(&self.grant, now).filter(|at| now < *at);
-        let end = status.expires_at.as_deref().and_then(parse_instant).filter(|_| status.ended.is_none());
-        let limit = end.or_else(|| request_until(status)).filter(|at| now < *at).or(overdue);
-        let limit = limit.into_iter().chain(review_due(status).filter(|at| now < *at)).min();
-        let Some(limit) = limit.map(|at| until(self.ctx, at)) else { return next };
-        match next {
-            Next::In(wait) => Next::In(wait.min(limit)),
-            Next::Failed(wait) => Next::Failed(wait.min(limit)),
-            other => other,
-        }
     }
 }
 

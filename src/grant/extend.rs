@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::{Facts, Step, end, stalled, wait};
+use super::decide::{end, stalled, wait};
+use super::facts::{Facts, Step};
 use super::states::Happening;
 use super::terms::{Asked, target};
 use crate::api::decrypt_grant::{DecryptGrantStatus, ExtendedTerms};

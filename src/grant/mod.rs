@@ -12,6 +12,9 @@ pub mod decide;
 #[cfg(feature = "operator")]
 pub mod driver;
 mod extend;
+pub mod facts;
+#[cfg(feature = "operator")]
+mod finish;
 #[cfg(feature = "operator")]
 pub mod observe;
 mod over;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::decide::Looked;
+use super::facts::Looked;
 use crate::api::DecryptGrant;
 use crate::api::decrypt_grant::ResolvedTerms;
 use crate::aws::clients::Aws;

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::agree::{stop, stopped};
-use super::decide::{Facts, Step, end};
+use super::decide::end;
+use super::facts::{Facts, Step};
 use super::states::Happening;
 use crate::api::SecureBucket;
 use crate::api::decrypt_grant::DecryptGrantStatus;

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{Step, end};
+use super::decide::end;
+use super::facts::Step;
 use super::states::Happening;
 use super::terms::target;
 use crate::api::decrypt_grant::DecryptGrantStatus;

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::break_glass::kept_for_review;
-use super::decide::{Facts, Step, stalled, wait};
+use super::decide::{stalled, wait};
+use super::facts::{Facts, Step};
 use crate::api::decrypt_grant::DecryptGrantStatus;
 use crate::aws::error::{AwsError, Seen};
 use crate::domain::installation::Installation;

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::break_glass;
 use super::deadline::overdue_from;
-use super::decide::{RESTRICTED, Step};
+use super::decide::RESTRICTED;
+use super::facts::Step;
 use crate::api::DecryptGrant;
 use crate::api::condition::{Set, is_true, types, update};
 use crate::api::decrypt_grant::{DecryptGrantStatus, EndReason, EndStatus};

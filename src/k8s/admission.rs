@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::{Client, Resource};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{ApiError, REQUEST_TIMEOUT, within};
-use crate::admission::judge::{Complete, Kind, SETTLING, Wanted, judge, wanted};
+use crate::admission::judge::{Complete, SETTLING, Wanted, judge, wanted};
+use crate::admission::proof::{false_request, false_review};
 use crate::admission::{Subject, rules};
 use crate::api::{DecryptGrant, GrantReview};
 use crate::domain::enforcement::Enforcement;
@@ -25,8 +25,6 @@ const LOOK: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_millis(250);
 /// A proof is made anew after this time although nothing has changed: an API server may have been started without admission policies.
 const PROOF_LASTS: Duration = Duration::from_secs(600);
-/// Under which name the proof asks. Nobody has it: a user's name never begins so where it is not the system's own.
-const NOBODY: &str = "system:securebucket:nobody";
 /// Name of the objects that the proof tries to create.
 const ATTEMPT: &str = "securebucket-proof";
 
@@ -192,28 +190,15 @@ impl Shared {
     }
 
     async fn read(&self, wanted: &Wanted) -> Result<Option<Value>, ApiError> {
-        let resource = match wanted.kind {
-            Kind::Policy => ApiResource::erase::<ValidatingAdmissionPolicy>(&()),
-            Kind::Binding => ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
-        };
-        // Not through the type: a field that it does not know would be lost, and with it a change.
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &wanted.kind.resource());
         let found = within(REQUEST_TIMEOUT, api.get_opt(&wanted.name)).await?;
         found.map(serde_json::to_value).transpose().map_err(|e| ApiError::Kube(kube::Error::SerdeError(e)))
     }
 
     /// Tries to ask and to review as nobody.
     async fn prove(&self) -> Result<(), String> {
-        let grant = json!({
-            "bucketRef": {"name": ATTEMPT}, "subject": {"serviceAccountRef": {"name": ATTEMPT}}, "prefixes": ["*"], "duration": "15m",
-            "reason": "proof that a false name is refused", "requester": {"username": NOBODY},
-        });
-        self.refused::<DecryptGrant>(Subject::Requester, grant).await?;
-        let review = json!({
-            "bucketRef": {"name": ATTEMPT}, "grantRef": {"namespace": self.namespace, "name": ATTEMPT, "uid": ATTEMPT},
-            "termsHash": "0".repeat(64), "decision": "Deny", "reviewer": {"username": NOBODY},
-        });
-        self.refused::<GrantReview>(Subject::Reviewer, review).await
+        self.refused::<DecryptGrant>(Subject::Requester, false_request(ATTEMPT)).await?;
+        self.refused::<GrantReview>(Subject::Reviewer, false_review(&self.namespace, ATTEMPT)).await
     }
 
     async fn refused<K: Resource<DynamicType = ()>>(&self, by: Subject, spec: Value) -> Result<(), String> {

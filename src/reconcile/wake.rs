@@ -58,20 +58,7 @@ impl Waker {
 
     /// A SecureBucket came, changed or went.
     pub fn bucket(&self, event: &WatchEvent<SecureBucket>, grants: &Cache<DecryptGrant>, reviews: &Cache<GrantReview>) {
-        let (bucket, gone) = match event {
-            WatchEvent::Applied(b) => (b, false),
-            WatchEvent::Deleted(b) => (b, true),
-            WatchEvent::Undecodable(u) => {
-                tracing::warn!(
-                    namespace = u.namespace,
-                    name = u.name,
-                    error = u.error,
-                    "SecureBucket cannot be decoded"
-                );
-                return;
-            }
-            WatchEvent::Synced => return,
-        };
+        let Some((bucket, gone)) = object(event, "SecureBucket") else { return };
         let key = ObjectKey::of(&**bucket);
         let status = bucket.status.clone().unwrap_or_default();
         let life = json!([bucket.uid(), bucket.metadata.deletion_timestamp.is_some()]);
@@ -127,20 +114,7 @@ impl Waker {
 
     /// A DecryptGrant came, changed or went.
     pub fn grant(&self, event: &WatchEvent<DecryptGrant>, grants: &Cache<DecryptGrant>, reviews: &Cache<GrantReview>) {
-        let (grant, gone) = match event {
-            WatchEvent::Applied(g) => (g, false),
-            WatchEvent::Deleted(g) => (g, true),
-            WatchEvent::Undecodable(u) => {
-                tracing::warn!(
-                    namespace = u.namespace,
-                    name = u.name,
-                    error = u.error,
-                    "DecryptGrant cannot be decoded"
-                );
-                return;
-            }
-            WatchEvent::Synced => return,
-        };
+        let Some((grant, gone)) = object(event, "DecryptGrant") else { return };
         let key = ObjectKey::of(&**grant);
         let status = grant.status.clone().unwrap_or_default();
         let life = json!([grant.uid(), grant.metadata.deletion_timestamp.is_some()]);
@@ -223,20 +197,7 @@ impl Waker {
 
     /// A GrantReview came or went: work for the grant that it names, and for what is said of other reviews of that grant.
     pub fn review(&self, event: &WatchEvent<GrantReview>, reviews: &Cache<GrantReview>) {
-        let (review, gone) = match event {
-            WatchEvent::Applied(r) => (r, false),
-            WatchEvent::Deleted(r) => (r, true),
-            WatchEvent::Undecodable(u) => {
-                tracing::warn!(
-                    namespace = u.namespace,
-                    name = u.name,
-                    error = u.error,
-                    "GrantReview cannot be decoded"
-                );
-                return;
-            }
-            WatchEvent::Synced => return,
-        };
+        let Some((review, gone)) = object(event, "GrantReview") else { return };
         let key = ObjectKey::of(&**review);
         if !self.changed("review", &key, json!([review.uid(), review.metadata.deletion_timestamp.is_some()])) && !gone {
             return;
@@ -277,11 +238,7 @@ impl Waker {
         buckets: &Cache<SecureBucket>,
         grants: &Cache<DecryptGrant>,
     ) {
-        let (account, gone) = match event {
-            WatchEvent::Applied(a) => (a, false),
-            WatchEvent::Deleted(a) => (a, true),
-            WatchEvent::Undecodable(_) | WatchEvent::Synced => return,
-        };
+        let Some((account, gone)) = object(event, "ServiceAccount") else { return };
         let key = ObjectKey::of(&**account);
         let named = self.changed("account/role", &key, json!(account.annotations().get(ROLE_ARN)));
         let other = self.changed("account", &key, json!(account.metadata.uid)) || gone;
@@ -340,4 +297,17 @@ fn held<K: Resource>(object: &K, finalizer: &str) -> bool {
 fn asks_for(grant: &DecryptGrant, bucket: &ObjectKey) -> bool {
     let target = target(grant);
     target.namespace == bucket.namespace && target.name == bucket.name
+}
+
+/// The object that came, changed or went, and whether it went. One that cannot be decoded is work for nobody, and is told.
+fn object<'a, K>(event: &'a WatchEvent<K>, kind: &'static str) -> Option<(&'a Arc<K>, bool)> {
+    match event {
+        WatchEvent::Applied(object) => Some((object, false)),
+        WatchEvent::Deleted(object) => Some((object, true)),
+        WatchEvent::Undecodable(u) => {
+            tracing::warn!(kind, namespace = u.namespace, name = u.name, error = u.error, "cannot be decoded");
+            None
+        }
+        WatchEvent::Synced => None,
+    }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::scene::{Scene, spec};
 use crate::support::facets::ids;
+use crate::support::rights::{bind, make_namespace};
 use crate::support::wait::conditions;
-use crate::support::world::{bind, make_namespace};
 use crate::support::{Access, World, chart};
 
 /// Deletes the bucket of a scene and waits until the object is gone.

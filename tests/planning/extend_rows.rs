@@ -6,7 +6,7 @@ use securebucket::api::decrypt_grant::{ApprovalRules, ExtendedRef};
 use securebucket::api::grant_review::Decision::Approve;
 use securebucket::api::types::{DurationText, PrefixText};
 use securebucket::domain::time::parse_instant;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::grant::status::word;
 
 use crate::fixtures::{deleted_at, install};

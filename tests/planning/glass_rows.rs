@@ -10,7 +10,7 @@ use securebucket::api::types::DurationText;
 use securebucket::domain::enforcement::Enforcement;
 use securebucket::domain::time::format_instant;
 use securebucket::grant::break_glass::reviewed;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::grant::status::{settle, word};
 
 use crate::fixtures::{deleted_at, install};

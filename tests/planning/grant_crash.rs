@@ -2,7 +2,7 @@
 //! writer of roles has not looked yet. Each row is what is seen then and the next step.
 
 use securebucket::aws::error::Seen;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::role::state::RoleState;
 
 use crate::grant_stages::Stage::{

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use securebucket::api::types::InstantText;
 use securebucket::grant::begin::Skew;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::role::desired::{open_grant, window};
 
 use crate::fixtures::install;

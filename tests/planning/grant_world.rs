@@ -14,7 +14,7 @@ use securebucket::domain::policy::Document;
 use securebucket::domain::prefix::Prefixes;
 use securebucket::domain::time::parse_instant;
 use securebucket::grant::agree::Agreement;
-use securebucket::grant::decide::Looked;
+use securebucket::grant::facts::Looked;
 use securebucket::grant::states::{follows, state};
 use securebucket::grant::terms::named_by;
 use securebucket::role::document::held_denies;

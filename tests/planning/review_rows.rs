@@ -12,11 +12,11 @@ use securebucket::api::types::DurationText;
 use securebucket::domain::enforcement::Enforcement;
 use securebucket::domain::time::format_instant;
 use securebucket::grant::agree::judge;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 
 use crate::fixtures::{deleted_at, install};
-use crate::grant_stages::Stage::{Activated, Approved, Held, Recorded, Resolved};
-use crate::grant_stages::{Known, Row, Stage, check};
+use crate::grant_stages::Stage::{Activated, Approved, Recorded, Resolved};
+use crate::grant_stages::{Known, Stage};
 use crate::grants::{bucket, conditions, seconds};
 use crate::reviews::{identity, in_group, made_at, review, set, shortened};
 
@@ -316,90 +316,6 @@ fn the_shortest_is_issued_and_nothing_longer() {
     made_at(&mut again, 9);
     known.add(again);
     assert_eq!(known.verdict().shortest, None);
-}
-
-#[test]
-fn what_the_owner_asks_of_a_request() {
-    let rows: &[Row] = &[
-        ("reviews are asked of the API server", Resolved, |k| k.reviews = None, "read reviews"),
-        ("so before access begins", Approved, |k| k.reviews = None, "read reviews"),
-        (
-            "nobody knows who asks",
-            Resolved,
-            |k| (k.bucket, k.grant.spec.requester) = (Some(bucket(1)), None),
-            "stalled RequesterMissing",
-        ),
-        (
-            "policies not proven",
-            Resolved,
-            |k| {
-                (k.bucket, k.enforcement) = (Some(bucket(1)), Enforcement::unproven());
-                k.grant.spec.requester = Some(identity("alice"));
-            },
-            "stalled ApprovalNotEnforced",
-        ),
-        (
-            "older than the policies",
-            Resolved,
-            |k| {
-                (k.bucket, k.enforcement) = (Some(bucket(1)), Enforcement::since(seconds(0)));
-                k.grant.spec.requester = Some(identity("alice"));
-            },
-            "stalled ApprovalNotEnforced",
-        ),
-        ("which matters to nobody whom nobody asks", Resolved, |k| k.enforcement = Enforcement::unproven(), "approve"),
-        (
-            "the ServiceAccount of everybody",
-            Held,
-            |k| k.grant.spec.subject.service_account_ref.name = "default".into(),
-            "stalled DefaultServiceAccount",
-        ),
-        (
-            "which the owner allows",
-            Held,
-            |k| {
-                k.grant.spec.subject.service_account_ref.name = "default".into();
-                k.bucket().spec.grants.as_mut().unwrap().allow_default_service_account = Some(true);
-            },
-            "resolve",
-        ),
-        (
-            "no ticket",
-            Held,
-            |k| k.bucket().spec.grants.as_mut().unwrap().ticket_pattern = Some("SEC-[0-9]+".into()),
-            "stalled TicketRequired",
-        ),
-        (
-            "another ticket",
-            Held,
-            |k| {
-                k.bucket().spec.grants.as_mut().unwrap().ticket_pattern = Some("SEC-[0-9]+".into());
-                k.grant.spec.ticket = Some("SEC-12x".into());
-            },
-            "stalled TicketRequired",
-        ),
-        (
-            "a ticket",
-            Held,
-            |k| {
-                k.bucket().spec.grants.as_mut().unwrap().ticket_pattern = Some("SEC-[0-9]+".into());
-                k.grant.spec.ticket = Some("SEC-12".into());
-            },
-            "resolve",
-        ),
-        ("as many as may be", Held, |k| k.older = (0..4).map(|n| n.to_string()).collect(), "resolve"),
-        ("one too many", Held, |k| k.older = (0..5).map(|n| n.to_string()).collect(), "stalled TooManyOpen"),
-        (
-            "fewer since it was approved",
-            Approved,
-            |k| {
-                k.older = vec!["a".into()];
-                k.bucket().spec.grants.as_mut().unwrap().max_open_per_subject = Some(1);
-            },
-            "stalled TooManyOpen",
-        ),
-    ];
-    check(rows);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use securebucket::api::grants::{RequestRule, ServiceAccountName};
 use securebucket::api::types::SetName;
 use securebucket::bucket::desired::desired;
 use securebucket::domain::enforcement::Enforcement;
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::grant::status::settle;
 
 use crate::fixtures::install;

@@ -2,7 +2,7 @@
 
 use securebucket::api::condition::{find, is_true, reason, types};
 use securebucket::api::decrypt_grant::{DecryptGrant, EndReason};
-use securebucket::grant::decide::Step;
+use securebucket::grant::facts::Step;
 use securebucket::grant::status::{settle, usable, word};
 use securebucket::role::state::Problem;
 

@@ -1,33 +1,23 @@
 //! The admission policies: as this version has them, and in force.
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::{Client, Resource};
 use serde_json::{Value, json};
 
 use super::Finding;
-use crate::admission::judge::{Kind, Wanted, judge, wanted};
+use crate::admission::judge::{Wanted, judge, wanted};
+use crate::admission::proof::{false_request, false_review};
 use crate::admission::{Subject, rules};
 use crate::api::{DecryptGrant, GrantReview};
 use crate::plugin::talk::{Refusal, Session, answer};
 
-/// Under which name the proof asks. Nobody has it.
-const NOBODY: &str = "system:securebucket:nobody";
 /// Name of what the proof tries to create.
 const ATTEMPT: &str = "securebucket-doctor";
 
 pub(super) async fn look(session: &Session) -> Vec<Finding> {
     let mut found = vec![policies(session).await];
-    let grant = json!({
-        "bucketRef": {"name": ATTEMPT}, "subject": {"serviceAccountRef": {"name": ATTEMPT}}, "prefixes": ["*"], "duration": "15m",
-        "reason": "proof that a false name is refused", "requester": {"username": NOBODY},
-    });
-    found.push(refused::<DecryptGrant>(session, Subject::Requester, grant).await);
-    let review = json!({
-        "bucketRef": {"name": ATTEMPT}, "grantRef": {"namespace": session.namespace, "name": ATTEMPT, "uid": ATTEMPT},
-        "termsHash": "0".repeat(64), "decision": "Deny", "reviewer": {"username": NOBODY},
-    });
-    found.push(refused::<GrantReview>(session, Subject::Reviewer, review).await);
+    found.push(refused::<DecryptGrant>(session, Subject::Requester, false_request(ATTEMPT)).await);
+    found.push(refused::<GrantReview>(session, Subject::Reviewer, false_review(&session.namespace, ATTEMPT)).await);
     found
 }
 
@@ -53,12 +43,7 @@ async fn policies(session: &Session) -> Finding {
 }
 
 async fn read(client: &Client, wanted: &Wanted) -> Result<Option<Value>, Refusal> {
-    let resource = match wanted.kind {
-        Kind::Policy => ApiResource::erase::<ValidatingAdmissionPolicy>(&()),
-        Kind::Binding => ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
-    };
-    // Not through the type: a field that it does not know would be lost, and with it a change.
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &wanted.kind.resource());
     match answer(api.get_opt(&wanted.name)).await? {
         Some(found) => serde_json::to_value(found).map(Some).map_err(|e| Refusal::Other(e.to_string())),
         None => Ok(None),

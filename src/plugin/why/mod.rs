@@ -1,5 +1,6 @@
 //! `why`: what an object waits for, who can act, and the command he would type.
 
+pub mod reason;
 pub mod reasons;
 mod who;
 
@@ -16,7 +17,7 @@ use super::talk::Session;
 use crate::api::condition::{find, types};
 use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::grant::terms::target;
-use reasons::explain;
+use reason::explain;
 pub use who::Who;
 use who::{Names, acts, fill};
 

@@ -1,55 +1,10 @@
 //! What each reason of a condition means, who can act on it, and what he would type. A test holds the words against those of the operator's code.
 
-use super::Who;
+use super::Who::{Approver, Aws, Nobody, Owner, Platform, Requester, Responder, Reviewer, Time};
+use super::reason::{
+    ANEW, ANEW_REVIEW, DOCTOR, EDIT_BUCKET, GRANTS, LOGS, POLICY, RECONCILE, Reason, WHY_BUCKET, any, on,
+};
 use crate::plugin::names::Kind;
-
-/// One reason.
-#[derive(Clone, Copy, Debug)]
-pub struct Reason {
-    /// The word.
-    pub word: &'static str,
-    /// The kind on which it means this; `None`: on any other.
-    pub on: Option<Kind>,
-    /// What it means.
-    pub means: &'static str,
-    /// Who can act.
-    pub who: Who,
-    /// What he would type, with places for names: see [`super::fill`].
-    pub commands: &'static [&'static str],
-}
-
-/// The explanation of a reason on an object of this kind.
-pub fn explain(word: &str, kind: Kind) -> Option<&'static Reason> {
-    let of = |on: Option<Kind>| TABLE.iter().find(|r| r.word == word && r.on == on);
-    of(Some(kind)).or_else(|| of(None))
-}
-
-const fn any(word: &'static str, means: &'static str, who: Who, commands: &'static [&'static str]) -> Reason {
-    Reason { word, on: None, means, who, commands }
-}
-
-const fn on(
-    kind: Kind,
-    word: &'static str,
-    means: &'static str,
-    who: Who,
-    commands: &'static [&'static str],
-) -> Reason {
-    Reason { word, on: Some(kind), means, who, commands }
-}
-
-const ANEW: &[&str] = &["{anew}"];
-const ANEW_REVIEW: &[&str] = &["kubectl securebucket approve {grant} -n {grant-ns}"];
-const GRANTS: &[&str] = &["kubectl get sbkt {bucket} -n {bucket-ns} -o jsonpath='{.spec.grants}'"];
-const EDIT_BUCKET: &[&str] = &["kubectl edit sbkt {bucket} -n {bucket-ns}"];
-const WHY_BUCKET: &[&str] = &["kubectl securebucket why sbkt/{bucket} -n {bucket-ns}"];
-const DOCTOR: &[&str] = &["kubectl securebucket doctor"];
-const RECONCILE: &[&str] =
-    &["kubectl annotate sbkt {bucket} -n {bucket-ns} --overwrite securebucket.io/reconcile-at=\"$(date)\""];
-const LOGS: &[&str] = &["kubectl logs -n securebucket-system -l app.kubernetes.io/component=operator"];
-const POLICY: &[&str] = &["securebucket policy operator --cluster CLUSTER --account ACCOUNT --region REGION"];
-
-use Who::{Approver, Aws, Nobody, Owner, Platform, Requester, Responder, Reviewer, Time};
 
 /// Every reason.
 pub const TABLE: &[Reason] = &[
@@ -416,6 +371,7 @@ pub const TABLE: &[Reason] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::why::reason::explain;
 
     #[test]
     fn one_explanation_for_each_reason_and_kind() {

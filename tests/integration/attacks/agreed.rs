@@ -2,16 +2,14 @@
 //! watched.
 
 use kube::Api;
-use kube::api::DeleteParams;
-use securebucket::admission::{Subject, rules};
+use securebucket::admission::Subject;
 use securebucket::api::condition::{find, is_true};
 use securebucket::api::{DecryptGrant, GrantReview};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Person, ask, bind, create, taken};
+use super::{Person, ask, asked_anew, bind, create, review_spec, taken, while_away, with_policies_of_its_own};
+use crate::support::World;
 use crate::support::wait::poll;
-use crate::support::world::grant_spec;
-use crate::support::{Stack, World, chart};
 
 /// A bucket that asks for one approval, and a ServiceAccount that wants to read.
 async fn asked_for(world: &World) {
@@ -100,15 +98,6 @@ async fn a_service_account_approves_nothing_by_itself() {
     world.grant_active("g").await;
 }
 
-fn review_spec(grant: &DecryptGrant, person: &Person) -> Value {
-    let meta = &grant.metadata;
-    json!({
-        "bucketRef": {"name": "data"}, "grantRef": {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid},
-        "termsHash": grant.status.as_ref().unwrap().resolved.as_ref().unwrap().terms_hash,
-        "decision": "Approve", "reviewer": person.stamp(),
-    })
-}
-
 /// Who may approve in a namespace of his own has no say in another's.
 #[tokio::test]
 async fn a_review_from_a_third_namespace_says_nothing() {
@@ -131,11 +120,8 @@ async fn a_review_from_a_third_namespace_says_nothing() {
 /// A binding goes, a review is signed in another's name, the binding comes back: the review is older than what is in force.
 #[tokio::test]
 async fn a_review_that_was_made_while_a_binding_was_away_does_not_count() {
-    let stack = Stack::of_its_own().await;
-    chart::admission(&stack.admin().await).await;
-    let world = World::on(stack, "atkaway", &[]).await;
+    let world = with_policies_of_its_own("atkaway").await;
     let _operator = world.operator().start();
-    chart::in_force(&world.client).await;
     asked_for(&world).await;
     let ns = &world.namespace;
     let (alice, bob, mallory) = (Person::named("alice"), Person::named("bob"), Person::named("mallory"));
@@ -144,38 +130,15 @@ async fn a_review_that_was_made_while_a_binding_was_away_does_not_count() {
     }
     let grant = waiting(&world, "g", &alice).await;
 
-    let rule = rules().into_iter().find(|r| r.subject == Subject::Reviewer).unwrap();
-    let bindings: Api<k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding> =
-        Api::all(world.client.clone());
-    bindings.delete(rule.binding_name(), &DeleteParams::default()).await.unwrap();
-    // Until the API server has noticed, it still refuses.
     let client = mallory.client(&world).await;
-    let forged = || async { create(&client, ns, "GrantReview", "forged", review_spec(&grant, &bob)).await.ok() };
-    assert!(poll(forged).await.is_some(), "nothing refuses it any more");
-    chart::apply(&bindings, rule.binding_name(), &rule.binding).await;
+    while_away(&world, Subject::Reviewer, || create(&client, ns, "GrantReview", "forged", review_spec(&grant, &bob)))
+        .await;
     uncounted(&world, ns, "forged", "ApprovalNotEnforced").await;
     not_approved(&world, "g").await;
     world.grant_state("g", "ApprovalNotEnforced").await;
 
     // Asked anew and signed anew, by those who are who they say.
-    let settled = || async {
-        let name = format!("h-{}", uuid::Uuid::new_v4().simple());
-        let mut spec = grant_spec("data", "reports", &["in/"], "1h");
-        spec["requester"] = alice.stamp();
-        create(&alice.client(&world).await, ns, "DecryptGrant", &name, spec).await.ok()?;
-        let state = || async {
-            let grant = world.grants().get(&name).await.unwrap();
-            let state = crate::support::wait::state(&grant).to_owned();
-            ["AwaitingApproval", "ApprovalNotEnforced"].contains(&state.as_str()).then_some((grant, state))
-        };
-        let (grant, state) = poll(state).await?;
-        if state == "AwaitingApproval" {
-            return Some(grant);
-        }
-        world.grants().delete(&name, &DeleteParams::default()).await.ok()?;
-        None
-    };
-    let anew = poll(settled).await.expect("a request that is younger than the binding");
+    let anew = asked_anew(&world, &alice, &["AwaitingApproval"]).await;
     sign(&world, ns, &anew, &bob, "signed").await;
     world.grant_active(anew.metadata.name.as_deref().unwrap()).await;
 }

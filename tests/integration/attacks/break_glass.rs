@@ -1,15 +1,14 @@
 //! Access without approval, by those who may not have it, and again by those who had it.
 
-use kube::Api;
 use kube::api::DeleteParams;
-use securebucket::admission::{Subject, rules};
+use securebucket::admission::Subject;
 use securebucket::api::condition::{find, is_true};
 use serde_json::{Value, json};
 
-use super::{Person, bind, create, refused, taken};
+use super::{Person, bind, create, refused, review_spec, taken, while_away, with_policies_of_its_own};
+use crate::support::World;
 use crate::support::wait::{grant_conditions, poll};
 use crate::support::world::grant_spec;
-use crate::support::{Stack, World, chart};
 
 const RESPONDER: &str = "securebucket-responder";
 
@@ -97,12 +96,7 @@ async fn nobody_breaks_it_twice() {
     };
     let name = first.metadata.name.clone().unwrap();
     let review = |person: &Person, review: &'static str| {
-        let meta = &first.metadata;
-        let spec = json!({
-            "bucketRef": {"name": "data"}, "grantRef": {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid},
-            "termsHash": first.status.as_ref().unwrap().resolved.as_ref().unwrap().terms_hash,
-            "decision": "Approve", "reviewer": person.stamp(),
-        });
+        let spec = review_spec(&first, person);
         let (person, world, ns) = (person.clone(), &world, ns.clone());
         async move { create(&person.client(world).await, &ns, "GrantReview", review, spec).await }
     };
@@ -126,24 +120,15 @@ async fn nobody_breaks_it_twice() {
 /// Without its binding nothing asks for the verb: what was made meanwhile gets nothing.
 #[tokio::test]
 async fn what_was_made_while_nothing_asked_for_the_verb_gets_nothing() {
-    let stack = Stack::of_its_own().await;
-    chart::admission(&stack.admin().await).await;
-    let world = World::on(stack, "atkglassaway", &[]).await;
+    let world = with_policies_of_its_own("atkglassaway").await;
     let operator = world.operator().start();
-    chart::in_force(&world.client).await;
     bucket(&world).await;
     let (ns, mallory) = (world.namespace.clone(), Person::named("mallory"));
     bind(&world, "securebucket-requester", &mallory, &ns).await;
     let client = mallory.client(&world).await;
-    let requester = rules().into_iter().find(|r| r.subject == Subject::Requester).unwrap();
-    let bindings: Api<k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding> =
-        Api::all(world.client.clone());
     let ask = |name: &'static str| create(&client, &ns, "DecryptGrant", name, at_once(&mallory));
     refused(ask("g").await, "requester", &["breakglass"]);
-    bindings.delete(requester.binding_name(), &DeleteParams::default()).await.unwrap();
-    let forged = || async { ask("g").await.ok() };
-    assert!(poll(forged).await.is_some(), "nothing refuses it any more");
-    chart::apply(&bindings, requester.binding_name(), &requester.binding).await;
+    while_away(&world, Subject::Requester, || ask("g")).await;
     let grant = world.grant_state("g", "ApprovalNotEnforced").await;
     assert!(!is_true(grant_conditions(&grant), "Approved"));
     assert_eq!(operator.journal().count("CreateGrant"), 0);

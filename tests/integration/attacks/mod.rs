@@ -12,17 +12,20 @@ mod roles;
 mod rules;
 mod writers;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
+use securebucket::admission::{self, Subject};
+use securebucket::api::DecryptGrant;
 use serde_json::{Value, json};
 
 use crate::support::person::Person;
-use crate::support::wait::poll;
+use crate::support::wait::{poll, state};
 use crate::support::world::grant_spec;
-use crate::support::{World, chart};
+use crate::support::{Stack, World, chart};
 
 /// Binds a ClusterRole of the chart to a user, in a namespace.
 pub async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
@@ -142,4 +145,53 @@ fn taken(outcome: Result<DynamicObject, String>) {
     if let Err(error) = outcome {
         panic!("it was refused: {error}");
     }
+}
+
+/// An approval by this person of the grant as it is.
+fn review_spec(grant: &DecryptGrant, person: &Person) -> Value {
+    let mut spec = crate::support::reviews::review_spec(grant, "Approve", "");
+    spec["reviewer"] = person.stamp();
+    spec
+}
+
+/// A world with an API server of its own, whose admission policies are in force and can be taken away.
+async fn with_policies_of_its_own(name: &str) -> World {
+    let stack = Stack::of_its_own().await;
+    chart::admission(&stack.admin().await).await;
+    let world = World::on(stack, name, &[]).await;
+    chart::in_force(&world.client).await;
+    world
+}
+
+/// The binding of a policy goes, something is made that it refused, the binding comes back.
+async fn while_away<F>(world: &World, subject: Subject, make: impl Fn() -> F)
+where
+    F: Future<Output = Result<DynamicObject, String>>,
+{
+    let rule = admission::rules().into_iter().find(|r| r.subject == subject).unwrap();
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    bindings.delete(rule.binding_name(), &DeleteParams::default()).await.unwrap();
+    // Until the API server has noticed, it still refuses.
+    let made = || async { make().await.ok() };
+    assert!(poll(made).await.is_some(), "nothing refuses it any more");
+    chart::apply(&bindings, rule.binding_name(), &rule.binding).await;
+}
+
+/// A request of this person that is younger than the policies in force: asked again and again until one is in one of these states.
+async fn asked_anew(world: &World, person: &Person, wanted: &[&str]) -> DecryptGrant {
+    let asked = || async {
+        let name = format!("anew-{}", uuid::Uuid::new_v4().simple());
+        ask(&person.client(world).await, &world.namespace, &name, person.stamp()).await.ok()?;
+        let looked = || async {
+            let grant = world.grants().get(&name).await.unwrap();
+            (wanted.contains(&state(&grant)) || state(&grant) == "ApprovalNotEnforced").then_some(grant)
+        };
+        let grant = poll(looked).await?;
+        if state(&grant) != "ApprovalNotEnforced" {
+            return Some(grant);
+        }
+        world.grants().delete(&name, &DeleteParams::default()).await.ok()?;
+        None
+    };
+    poll(asked).await.expect("a request that is younger than the policies")
 }

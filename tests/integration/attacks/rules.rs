@@ -1,15 +1,13 @@
 //! Rules of a bucket that say nothing, or never come to an end, and requests that would have a rule approve what it was not written for.
 
-use kube::Api;
-use kube::api::DeleteParams;
-use securebucket::admission::{Subject, rules};
+use securebucket::admission::Subject;
 use securebucket::api::condition::{find, is_true};
 use serde_json::{Value, json};
 
-use super::{Person, ask, bind, create, taken};
-use crate::support::wait::{grant_conditions, poll, state};
+use super::{Person, ask, asked_anew, bind, create, taken, while_away, with_policies_of_its_own};
+use crate::support::World;
+use crate::support::wait::{grant_conditions, state};
 use crate::support::world::grant_spec;
-use crate::support::{Stack, World, chart};
 
 async fn bucket(world: &World, grants: Value) {
     world.apply_bucket("data", json!({"grants": grants})).await;
@@ -79,11 +77,8 @@ async fn a_rule_that_errs_or_runs_long_lets_nobody_in_and_holds_nobody_up() {
 /// A rule approves for alice. Whoever asks in her name is refused; while nothing refuses that, no rule approves.
 #[tokio::test]
 async fn a_request_that_was_made_while_a_binding_was_away_is_approved_by_no_rule() {
-    let stack = Stack::of_its_own().await;
-    chart::admission(&stack.admin().await).await;
-    let world = World::on(stack, "atkauto", &[]).await;
+    let world = with_policies_of_its_own("atkauto").await;
     let operator = world.operator().start();
-    chart::in_force(&world.client).await;
     world.service_account("reports").await;
     let rule = json!([{"name": "alice", "expression": "request.requester.username == 'alice'"}]);
     bucket(&world, json!({"approvals": 1, "autoApprove": rule})).await;
@@ -95,37 +90,12 @@ async fn a_request_that_was_made_while_a_binding_was_away_is_approved_by_no_rule
     let client = mallory.client(&world).await;
     super::refused(ask(&client, &ns, "forged", alice.stamp()).await, "requester", &["username: \"mallory\""]);
 
-    let requester = securebucket_rule(Subject::Requester);
-    let bindings: Api<k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding> =
-        Api::all(world.client.clone());
-    bindings.delete(requester.binding_name(), &DeleteParams::default()).await.unwrap();
-    let forged = || async { ask(&client, &ns, "forged", alice.stamp()).await.ok() };
-    assert!(poll(forged).await.is_some(), "nothing refuses it any more");
-    chart::apply(&bindings, requester.binding_name(), &requester.binding).await;
+    while_away(&world, Subject::Requester, || ask(&client, &ns, "forged", alice.stamp())).await;
     let grant = world.grant_state("forged", "ApprovalNotEnforced").await;
     assert!(!is_true(grant_conditions(&grant), "Approved"));
     assert_eq!(operator.journal().count("CreateGrant"), 0);
 
     // By herself, once the binding is older than what she asks for.
-    let asked = || async {
-        let name = format!("own-{}", uuid::Uuid::new_v4().simple());
-        ask(&alice.client(&world).await, &ns, &name, alice.stamp()).await.ok()?;
-        let looked = || async {
-            let grant = world.grants().get(&name).await.unwrap();
-            let word = state(&grant).to_owned();
-            ["Granting", "Granted", "ApprovalNotEnforced"].contains(&word.as_str()).then_some(word)
-        };
-        let word = poll(looked).await?;
-        if word == "ApprovalNotEnforced" {
-            world.grants().delete(&name, &DeleteParams::default()).await.ok()?;
-            return None;
-        }
-        Some(name)
-    };
-    let name = poll(asked).await.expect("a request that is younger than the binding");
-    world.grant_active(&name).await;
-}
-
-fn securebucket_rule(subject: Subject) -> securebucket::admission::Rule {
-    rules().into_iter().find(|r| r.subject == subject).unwrap()
+    let own = asked_anew(&world, &alice, &["Granting", "Granted"]).await;
+    world.grant_active(own.metadata.name.as_deref().unwrap()).await;
 }

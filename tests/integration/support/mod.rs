@@ -20,6 +20,7 @@ pub mod operator;
 pub mod person;
 pub mod plugin;
 pub mod reviews;
+pub mod rights;
 pub mod stack;
 pub mod wait;
 pub mod workload;

@@ -5,8 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use securebucket::api::{DecryptGrant, SecureBucket};
@@ -23,12 +22,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::account::{self, AUDIENCE, AwsClients, OPERATOR_ROLE, OTHER_REGION, REGION};
 use super::log::Log;
 use super::person::Person;
+use super::rights::make_namespaces;
 use super::{OperatorBuilder, Stack, chart};
 
 /// Name of the installation in every world; accounts keep them apart.
 pub const CLUSTER: &str = "t";
 /// Name of the operator's ServiceAccount.
-const OPERATOR: &str = "securebucket";
+pub const OPERATOR: &str = "securebucket";
 
 /// One test's world.
 pub struct World {
@@ -367,47 +367,8 @@ fn installation(stack: &Stack, account: &str) -> Installation {
     }
 }
 
-async fn make_namespaces(client: &Client, operator: &str, watched: &[String]) {
-    for name in watched.iter().map(String::as_str).chain([operator]) {
-        make_namespace(client, name).await;
-    }
-    make_account(client, operator, OPERATOR).await;
-    chart::put_role(client, operator, chart::cluster_rules(watched)).await;
-    let cluster = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": operator},
-        "roleRef": role_ref(operator), "subjects": subjects(operator),
-    });
-    chart::apply(&Api::<ClusterRoleBinding>::all(client.clone()), operator, &cluster).await;
-    for namespace in watched {
-        bind(client, namespace, operator, chart::NAMESPACED_ROLE).await;
-    }
-    bind(client, operator, operator, chart::LEASE_ROLE).await;
-}
-
-/// Makes a namespace.
-pub async fn make_namespace(client: &Client, name: &str) -> Namespace {
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap()
-}
-
-/// Gives the operator that lives in `operator` the chart's rights in one more namespace, as `watch.namespaces` does.
-pub async fn bind(client: &Client, namespace: &str, operator: &str, role: &str) {
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": role},
-        "roleRef": role_ref(role), "subjects": subjects(operator),
-    });
-    chart::apply(&Api::<RoleBinding>::namespaced(client.clone(), namespace), role, &binding).await;
-}
-
-fn role_ref(name: &str) -> Value {
-    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name})
-}
-
-fn subjects(operator: &str) -> Value {
-    json!([{"kind": "ServiceAccount", "name": OPERATOR, "namespace": operator}])
-}
-
-async fn make_account(client: &Client, namespace: &str, name: &str) -> ServiceAccount {
+/// Makes a ServiceAccount.
+pub async fn make_account(client: &Client, namespace: &str, name: &str) -> ServiceAccount {
     let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     let made: kube::Result<ServiceAccount> =
         Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &account).await;
