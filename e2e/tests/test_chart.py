@@ -37,7 +37,7 @@ REQUIRED = {"cluster": {"name": "prod-eu"}, "aws": {"region": "eu-west-1"}}
 
 # What the operator may do in the namespaces that it serves, in the cluster, and in its own namespace: (group, resource, name) -> verbs.
 NAMESPACED_RIGHTS = {
-    ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch", "operate"},
+    ("securebucket.io", "securebuckets", None): {"get", "list", "watch", "patch"},
     ("securebucket.io", "decryptgrants", None): {"get", "list", "watch", "patch", "delete"},
     ("securebucket.io", "grantreviews", None): {"get", "list", "watch"},
     ("securebucket.io", "securebuckets/status", None): {"update"},
@@ -256,11 +256,12 @@ def printed_admission() -> list[dict[str, Any]]:
 
 
 def cluster_rights(namespaces: tuple[str, ...] = ()) -> dict[tuple[str, str, str | None], set[str]]:
-    """Of cluster-scoped objects, only Namespaces, those served, and the admission policies by name."""
+    """Of cluster-scoped objects, only Namespaces, those served, and the admission policies by name; and the verb by which these know it."""
     plural = {"ValidatingAdmissionPolicy": "validatingadmissionpolicies",
               "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings"}
     policies = {("admissionregistration.k8s.io", plural[d["kind"]], d["metadata"]["name"]): {"get"} for d in printed_admission()}
-    return {**{("", "namespaces", name): {"get", "list", "watch"} for name in namespaces or (None,)}, **policies}
+    known = {("securebucket.io", "securebuckets", None): {"operate"}}
+    return {**{("", "namespaces", name): {"get", "list", "watch"} for name in namespaces or (None,)}, **policies, **known}
 
 
 def proof_rights() -> dict[tuple[str, str, str | None], set[str]]:
@@ -494,7 +495,7 @@ class Rbac(unittest.TestCase):
     def test_whole_cluster(self) -> None:
         text = render(REQUIRED)
         self.assertEqual([rights(role["rules"]) for role in operators(text, "ClusterRole")],
-                         [{**cluster_rights(), **NAMESPACED_RIGHTS}])
+                         [merged(cluster_rights(), NAMESPACED_RIGHTS)])
         self.assertEqual([rights(role["rules"]) for role in of_kind(text, "Role")], [lease_rights("securebucket"), proof_rights()])
         self.bound(text)
 
@@ -505,7 +506,7 @@ class Rbac(unittest.TestCase):
         self.assertEqual({(role["metadata"]["namespace"], role["metadata"]["name"]): rights(role["rules"]) for role in of_kind(text, "Role")}, {
             ("telephony", "securebucket"): NAMESPACED_RIGHTS, ("analytics", "securebucket"): NAMESPACED_RIGHTS,
             ("securebucket-system", "securebucket-lease"): lease_rights("securebucket"),
-            ("securebucket-system", "securebucket-proof"): {**proof_rights(), ("securebucket.io", "securebuckets", None): {"operate"}}})
+            ("securebucket-system", "securebucket-proof"): proof_rights()})
         self.bound(text)
 
     def test_no_lease_without_leader_election(self) -> None:
@@ -519,7 +520,7 @@ class Rbac(unittest.TestCase):
                          [{("", "namespaces", None): {"get", "list", "watch"}, **NAMESPACED_RIGHTS}])
         self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "ValidatingAdmissionPolicy")], ["securebucket-configmaps"])
         elsewhere = render({**REQUIRED, "admission": {"install": False}})  # installed by another release: read and proven all the same
-        self.assertEqual([rights(role["rules"]) for role in operators(elsewhere, "ClusterRole")], [{**cluster_rights(), **NAMESPACED_RIGHTS}])
+        self.assertEqual([rights(role["rules"]) for role in operators(elsewhere, "ClusterRole")], [merged(cluster_rights(), NAMESPACED_RIGHTS)])
         self.assertEqual([d["metadata"]["name"] for d in of_kind(elsewhere, "ValidatingAdmissionPolicy")], ["securebucket-configmaps"])
 
     def test_admission_policies_are_those_of_the_binary(self) -> None:
@@ -615,12 +616,11 @@ class Installed(unittest.TestCase):
 
     def expect_rights(self, *, limited_to: str | None) -> None:
         """The exact rights in a served namespace, another one and the release's own, by list and by question."""
-        everywhere = cluster_rights((limited_to,)) if limited_to else {**cluster_rights(), **NAMESPACED_RIGHTS}
-        served_by_name = {("securebucket.io", "securebuckets", None): {"operate"}} if limited_to else {}
-        own = merged(everywhere, lease_rights(self.name), proof_rights(), served_by_name)
+        everywhere = cluster_rights((limited_to,)) if limited_to else merged(cluster_rights(), NAMESPACED_RIGHTS)
+        own = merged(everywhere, lease_rights(self.name), proof_rights())
         expected = {self.elsewhere: everywhere, self.namespace: own}
         if limited_to:
-            expected[limited_to] = {**everywhere, **NAMESPACED_RIGHTS}
+            expected[limited_to] = merged(everywhere, NAMESPACED_RIGHTS)
         nobody = f"system:serviceaccount:{self.elsewhere}:nobody"
         answers: dict[tuple[str, str, str, str, str | None], bool] = {}
         for namespace, table in expected.items():

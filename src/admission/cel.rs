@@ -9,8 +9,10 @@ pub(super) const CALLER_UID: &str = "request.userInfo.?uid.orValue('')";
 /// The name of the caller's STS session, where EKS says it. The caller has chosen it.
 pub(super) const CALLER_SESSION: &str = "request.userInfo.?extra[?'sessionName'][?0].orValue('')";
 
-/// The caller is the operator, or somebody who may do everything.
-pub(super) const OPERATES: &str = "authorizer.group('securebucket.io').resource('securebuckets').namespace(request.namespace).check('operate').allowed()";
+/// The caller is the operator, or somebody who may do everything. Asked for all namespaces: a Role with `verbs: ["*"]`, as tenants have it in their own
+/// namespace, does not hold it, and status of a request there gives access to buckets elsewhere.
+pub(super) const OPERATES: &str =
+    "authorizer.group('securebucket.io').resource('securebuckets').check('operate').allowed()";
 
 /// Nodes, the control plane and the nameless are no persons. ServiceAccounts are judged by the operator: a bucket has to name them.
 pub(super) const NOT_OF_THE_SYSTEM: &str = "!request.userInfo.username.startsWith('system:') || request.userInfo.username.startsWith('system:serviceaccount:')";
@@ -70,6 +72,13 @@ pub(super) const LIFT_IN_NEW: &str =
 /// Taking the annotation away lifts nothing.
 pub(super) const LIFT_ASKED: &str = "variables.lift != '' && (oldObject == null || oldObject.metadata.?annotations[?'securebucket.io/lift-lockdown'].orValue('') != variables.lift)";
 
+/// A new value has the operator undo what somebody tightened: remove foreign Denies, enable the key.
+pub(super) const REOPEN_IN_NEW: &str =
+    "object == null ? '' : object.metadata.?annotations[?'securebucket.io/reconcile-at'].orValue('')";
+
+/// Taking the annotation away undoes nothing.
+pub(super) const REOPEN_ASKED: &str = "variables.reopen != '' && (oldObject == null || oldObject.metadata.?annotations[?'securebucket.io/reconcile-at'].orValue('') != variables.reopen)";
+
 pub(super) const MAY_DELEGATE: &str = "authorizer.group('securebucket.io').resource('securebuckets').namespace(request.namespace).name(variables.bucket).check('delegate').allowed()";
 
 pub(super) const MAY_LIFT: &str = "authorizer.group('securebucket.io').resource('securebuckets').namespace(request.namespace).name(variables.bucket).check('lift-lockdown').allowed()";
@@ -80,10 +89,13 @@ pub(super) const WHO_MAY_LOCK: &str = r#"'this changes spec.lockdown, and ' + re
 
 pub(super) const WHO_MAY_LIFT: &str = r#"'this lifts the lockdown, and ' + request.userInfo.username + ' does not hold the verb "lift-lockdown" on securebuckets.securebucket.io "' + variables.bucket + '" in namespace "' + request.namespace + '". The ClusterRole securebucket-responder gives it, bound in that namespace'"#;
 
+pub(super) const WHO_MAY_REOPEN: &str = r#"'the annotation securebucket.io/reconcile-at undoes what somebody tightened, and ' + request.userInfo.username + ' holds neither "delegate" nor "lift-lockdown" on securebuckets.securebucket.io "' + variables.bucket + '" in namespace "' + request.namespace + '". The ClusterRoles securebucket-owner and securebucket-responder give one of them, bound in that namespace'"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BUCKET_FINALIZER, GRANT_FINALIZER, GROUP, LIFT_LOCKDOWN};
+    use crate::api::verbs::{BREAKGLASS, DELEGATE, OPERATE};
+    use crate::api::{BUCKET_FINALIZER, GRANT_FINALIZER, GROUP, LIFT_LOCKDOWN, RECONCILE_AT, verbs};
 
     #[test]
     fn names_are_those_of_the_api() {
@@ -93,8 +105,24 @@ mod tests {
         for text in [LIFT_IN_NEW, LIFT_ASKED] {
             assert!(text.contains(&format!("'{LIFT_LOCKDOWN}'")));
         }
-        for text in [OPERATES, MAY_DECIDE, MAY_DELEGATE, MAY_LIFT] {
-            assert!(text.contains(&format!("group('{GROUP}').resource('securebuckets').namespace(request.namespace)")));
+        for text in [REOPEN_IN_NEW, REOPEN_ASKED] {
+            assert!(text.contains(&format!("'{RECONCILE_AT}'")));
         }
+        let here = "namespace(request.namespace).name(variables.bucket).";
+        let there = "namespace(variables.bucketNamespace).name(variables.bucket).";
+        for (text, place, verb) in [
+            (OPERATES, "", OPERATE),
+            (MAY_DELEGATE, here, DELEGATE),
+            (MAY_LIFT, here, verbs::LIFT_LOCKDOWN),
+            (MAY_BREAK_GLASS, there, BREAKGLASS),
+        ] {
+            let asks =
+                format!("authorizer.group('{GROUP}').resource('securebuckets').{place}check('{verb}').allowed()");
+            assert_eq!(text, asks);
+        }
+        assert!(
+            MAY_DECIDE.contains(&format!("group('{GROUP}').resource('securebuckets').{here}check(variables.verb)"))
+        );
+        assert!(VERB_OF_THE_DECISION.contains(&format!("'{}' : '{}'", verbs::REVOKE, verbs::APPROVE)));
     }
 }

@@ -33,7 +33,11 @@ fn requester() -> ValidatingAdmissionPolicySpec {
     ];
     let validations = [
         validation(cel::NOT_OF_THE_SYSTEM, cel::NO_REQUEST_BY_THE_SYSTEM, None),
-        validation(cel::OPERATOR_ONLY_TRIES, "the operator asks for nothing itself", None),
+        validation(
+            cel::OPERATOR_ONLY_TRIES,
+            "the operator asks for nothing itself, nor does a ServiceAccount of this namespace that holds the verb `operate`: use another namespace",
+            None,
+        ),
         validation(
             cel::STAMPED,
             "spec.requester must be you, as the API server sees you: `kubectl auth whoami`",
@@ -64,7 +68,11 @@ fn reviewer() -> ValidatingAdmissionPolicySpec {
     ];
     let validations = [
         validation(cel::NOT_OF_THE_SYSTEM, cel::NO_REVIEW_BY_THE_SYSTEM, None),
-        validation(cel::OPERATOR_ONLY_TRIES, "the operator reviews nothing itself", None),
+        validation(
+            cel::OPERATOR_ONLY_TRIES,
+            "the operator reviews nothing itself, nor does a ServiceAccount of this namespace that holds the verb `operate`: use another namespace",
+            None,
+        ),
         validation(
             cel::STAMPED,
             "spec.reviewer must be you, as the API server sees you: `kubectl auth whoami`",
@@ -126,6 +134,8 @@ fn delegate() -> ValidatingAdmissionPolicySpec {
         ("locks", cel::LOCKDOWN_CHANGED),
         ("lift", cel::LIFT_IN_NEW),
         ("lifts", cel::LIFT_ASKED),
+        ("reopen", cel::REOPEN_IN_NEW),
+        ("reopens", cel::REOPEN_ASKED),
         ("mayDelegate", cel::MAY_DELEGATE),
         ("mayLift", cel::MAY_LIFT),
     ];
@@ -144,6 +154,11 @@ fn delegate() -> ValidatingAdmissionPolicySpec {
             "!variables.lifts || variables.mayLift",
             "a lockdown is lifted by holders of the verb `lift-lockdown` on this SecureBucket alone: ask for the ClusterRole securebucket-responder",
             Some(cel::WHO_MAY_LIFT),
+        ),
+        validation(
+            "!variables.reopens || variables.mayDelegate || variables.mayLift",
+            "the annotation securebucket.io/reconcile-at undoes what somebody tightened, and is for holders of the verb `delegate` or `lift-lockdown` on this SecureBucket: ask for the ClusterRole securebucket-owner or securebucket-responder",
+            Some(cel::WHO_MAY_REOPEN),
         ),
     ];
     let conditions = [("not-the-control-plane", cel::NOT_THE_CONTROL_PLANE)];

@@ -82,6 +82,16 @@ async fn edit(world: &World, person: &Person, namespace: &str) {
     give(world, "Role", "like-edit", person, namespace).await;
 }
 
+/// Gives somebody what owners of namespaces often have: every verb on everything in it, by a Role.
+async fn everything(world: &World, person: &Person, namespace: &str) {
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "everything"},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
+    });
+    chart::apply(&Api::<Role>::namespaced(world.client.clone(), namespace), "everything", &role).await;
+    give(world, "Role", "everything", person, namespace).await;
+}
+
 /// Sends a request of this person; an error in the API server's words.
 async fn send(client: &Client, method: &str, path: &str, content: &str, body: Value) -> Result<DynamicObject, String> {
     let request = http::Request::builder().method(method).uri(path).header("content-type", content);

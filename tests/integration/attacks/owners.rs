@@ -142,3 +142,27 @@ async fn a_gitops_tool_needs_the_owners_role() {
     taken(apply().await);
     taken(apply().await);
 }
+
+/// What a responder closed by hand in AWS is opened by who may decide that, and by nobody who may only edit.
+#[tokio::test]
+async fn edit_does_not_undo_what_a_responder_tightened() {
+    let world = World::new("atkreopen").await;
+    let ns = &world.namespace;
+    let (eve, olga) = two(&world).await;
+    let rex = Person::named("rex");
+    bind(&world, "securebucket-responder", &rex, ns).await;
+    let rex = rex.client(&world).await;
+    taken(create(&olga, ns, "SecureBucket", "data", json!({"grants": {"approvals": 2}})).await);
+    let asked = |value: Value| json!({"metadata": {"annotations": {"securebucket.io/reconcile-at": value}}});
+    let words = ["reconcile-at", "\"delegate\"", "\"lift-lockdown\"", "securebucket-owner"];
+    refused(patch(&eve, &world, asked(json!("now"))).await, "delegate", &words);
+    taken(patch(&rex, &world, asked(json!("now"))).await);
+    taken(patch(&olga, &world, asked(json!("later"))).await);
+    // Other changes leave it as it is, and taking it away undoes nothing.
+    taken(patch(&eve, &world, json!({"metadata": {"labels": {"a": "b"}}})).await);
+    taken(patch(&eve, &world, asked(Value::Null)).await);
+    let object = json!({"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket", "spec": {},
+        "metadata": {"name": "new", "annotations": {"securebucket.io/reconcile-at": "now"}}});
+    let outcome = send(&eve, "POST", &path(ns, "securebuckets"), "application/json", object).await;
+    refused(outcome, "delegate", &words);
+}

@@ -1,10 +1,12 @@
 //! Who writes status and finalizers.
 
-use securebucket::api::{BUCKET_FINALIZER, GRANT_FINALIZER};
+use securebucket::api::{BUCKET_FINALIZER, DecryptGrant, GRANT_FINALIZER};
 use serde_json::{Value, json};
 
-use super::{Person, ask, bind, edit, path, refused, review, send, taken};
+use super::{Person, ask, bind, create, edit, everything, path, refused, review, send, taken};
 use crate::support::World;
+use crate::support::wait::state;
+use crate::support::world::grant_spec;
 
 const MERGE: &str = "application/merge-patch+json";
 
@@ -60,6 +62,35 @@ async fn a_tenant_writes_no_status_and_no_finalizer() {
         "metadata": {"name": "held", "finalizers": [BUCKET_FINALIZER]}, "spec": {}});
     let outcome = send(&client, "POST", &path(ns, "securebuckets"), "application/json", object).await;
     refused(outcome, "status", &["leave them as they are"]);
+}
+
+/// Who may do everything in the namespace of the request decides nothing on a bucket elsewhere: status there would be access here.
+#[tokio::test]
+async fn everything_in_ones_own_namespace_is_not_the_operators_verb() {
+    let world = World::with_namespaces("atkwild", &["asks"]).await;
+    let asks = world.other("asks");
+    let operator = world.operator().start();
+    let grants = json!({"approvals": 1, "allowedNamespaces": [asks]});
+    world.apply_bucket("data", json!({"grants": grants})).await;
+    world.bucket_ready("data").await;
+    world.service_account_in(&asks, "reports").await;
+    let eve = Person::named("eve");
+    everything(&world, &eve, &asks).await;
+    let client = eve.client(&world).await;
+    let mut spec = grant_spec("data", "reports", &["in/"], "1h");
+    (spec["bucketRef"]["namespace"], spec["requester"]) = (json!(world.namespace), eve.stamp());
+    taken(create(&client, &asks, "DecryptGrant", "g", spec).await);
+    let waits = |g: &DecryptGrant| state(g) == "AwaitingApproval";
+    let grant = world.object_when(&world.grants_in(&asks), "g", "awaits approval", waits).await;
+    let mut status = serde_json::to_value(grant.status.unwrap()).unwrap();
+    (status["activatedAt"], status["expiresAt"]) = (json!("2026-01-01T00:00:00Z"), json!("2036-01-01T00:00:00Z"));
+    let object = format!("{}/g", path(&asks, "decryptgrants"));
+    let outcome = send(&client, "PATCH", &format!("{object}/status"), MERGE, json!({"status": status})).await;
+    refused(outcome, "status", &["operator alone"]);
+    let freed = json!({"metadata": {"finalizers": null}});
+    refused(send(&client, "PATCH", &object, MERGE, freed).await, "status", &["leave them as they are"]);
+    assert!(waits(&world.grants_in(&asks).get("g").await.unwrap()));
+    assert_eq!(operator.journal().count("CreateGrant"), 0);
 }
 
 fn made_kind(resource: &str) -> Value {
