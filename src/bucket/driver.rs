@@ -252,11 +252,12 @@ async fn rounds(
         key_arn,
     };
     let mut failures = Vec::new();
+    let mut written = false;
     for round in 0.. {
         let status = executor.object.status.clone().unwrap_or_default();
         // Before the look: what changes meanwhile counts as a change.
         let known = status.key_arn.as_deref().map(|key| claims::cached(ctx, key)).unwrap_or_default();
-        let observed = observe(&aws, &ctx.install, &desired.names, &status).await;
+        let observed = observe(&aws, &ctx.install, &desired.names, &status, written).await;
         let situation = Situation {
             claims: match observed.key.value() {
                 Some(key) => claims::claims(ctx, &key.arn, key.grants.value().map_or(&[], Vec::as_slice)).await,
@@ -288,6 +289,8 @@ async fn rounds(
         if done.failures.is_empty() && round == 0 {
             drifted(ctx, &executor.object, &plan, Reason::DriftRepaired);
         }
+        // AWS took it: so the bucket is there, and need not be asked for.
+        written = done.actions.iter().any(|a| matches!(a, Action::PutBucketPolicy { .. }));
         failures = done.failures;
     }
     Err(PassError::Conflict)

@@ -53,38 +53,50 @@ impl Executor<'_> {
     /// If status cannot be written: then nothing more may be done.
     pub async fn run(&mut self, plan: &Plan) -> Result<Done, PassError> {
         let mut done = Done::default();
-        for (position, action) in plan.actions.iter().cloned().enumerate() {
+        let mut actions = plan.actions.iter().enumerate().peekable();
+        while let Some((position, action)) = actions.next() {
             let aws = match (position < plan.widening, self.widening) {
                 (true, _) => self.aws,
                 (false, Some(aws)) if done.failures.is_empty() => aws,
                 (false, _) => continue,
             };
-            match self.one(aws, &action).await {
-                Ok(()) => {
-                    tracing::info!(object = %self.label(), action = %action, "done");
-                    let unproved =
-                        matches!(action, Action::CreateBucket { .. }) && self.names().place.region == "us-east-1";
-                    done.actions.push(action);
-                    if unproved {
-                        // There, creating a bucket that this account has already answers 200 (S3 API, CreateBucket): its tags tell.
-                        return Ok(done);
-                    }
+            // Nothing of the bucket depends on the key's rotation: KMS and S3 are asked at once.
+            let rotation = matches!(action, Action::EnableRotation { .. });
+            let beside =
+                actions.next_if(|(next, a)| rotation && *next < plan.widening && **a == Action::BlockPublicAccess);
+            let Some((_, beside)) = beside else {
+                let result = self.one(aws, action).await;
+                if self.note(action, result, &mut done)? {
+                    return Ok(done);
                 }
-                Err(PassError::Aws(error)) => {
-                    tracing::warn!(object = %self.label(), action = %action, error = %error, "failed");
-                    // For a key that status knows the alias is a setting like others.
-                    let unknown = self.object.status.as_ref().is_none_or(|s| s.key_arn.is_none());
-                    let creation = matches!(action, Action::CreateKey { .. } | Action::CreateBucket { .. })
-                        || action == Action::CreateAlias && unknown;
-                    done.failures.push((action.facet(), error));
-                    if creation {
-                        return Ok(done);
-                    }
-                }
-                Err(other) => return Err(other),
-            }
+                continue;
+            };
+            let results = tokio::join!(self.on_key(aws, action), self.on_bucket(aws, beside));
+            self.note(action, results.0, &mut done)?;
+            self.note(beside, results.1, &mut done)?;
         }
         Ok(done)
+    }
+
+    /// Notes how an action went. True if the run ends with it.
+    fn note(&self, action: &Action, result: Result<(), PassError>, done: &mut Done) -> Result<bool, PassError> {
+        match result {
+            Ok(()) => {
+                tracing::info!(object = %self.label(), action = %action, "done");
+                done.actions.push(action.clone());
+                // There, creating a bucket that this account has already answers 200 (S3 API, CreateBucket): its tags tell.
+                Ok(matches!(action, Action::CreateBucket { .. }) && self.names().place.region == "us-east-1")
+            }
+            Err(PassError::Aws(error)) => {
+                tracing::warn!(object = %self.label(), action = %action, error = %error, "failed");
+                // For a key that status knows the alias is a setting like others.
+                let unknown = self.object.status.as_ref().is_none_or(|s| s.key_arn.is_none());
+                done.failures.push((action.facet(), error));
+                Ok(matches!(action, Action::CreateKey { .. } | Action::CreateBucket { .. })
+                    || *action == Action::CreateAlias && unknown)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     fn label(&self) -> String {

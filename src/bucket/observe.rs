@@ -12,13 +12,19 @@ use crate::domain::policy::Document;
 use crate::domain::tags::{self, Owner, Tags};
 use crate::role::observed::ObservedGrant;
 
-/// Reads everything of one SecureBucket.
-pub async fn observe(aws: &Aws, install: &Installation, names: &Names, status: &SecureBucketStatus) -> Observed {
+/// Reads everything of one SecureBucket. `written`: a setting of the bucket was just written, so that it is there although status does not say so yet.
+pub async fn observe(
+    aws: &Aws,
+    install: &Installation,
+    names: &Names,
+    status: &SecureBucketStatus,
+    written: bool,
+) -> Observed {
     let kms = aws.kms(&names.place);
     let s3 = aws.s3(&names.place);
     let (key, bucket) = tokio::join!(
         observe_key(&kms, install, names, status),
-        observe_bucket(&s3, &names.bucket, status.bucket_arn.is_some())
+        observe_bucket(&s3, &names.bucket, written || status.bucket_arn.is_some())
     );
     let key = match (&key, &bucket) {
         // Neither alias nor status knows the key, but the bucket may: somebody deleted the alias while the object was away.

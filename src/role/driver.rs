@@ -30,6 +30,9 @@ use crate::reconcile::queue::Next;
 /// Rounds of observe and execute in one pass.
 const ROUNDS: usize = 3;
 
+/// How long what was seen of a role that was not there is good enough to create it.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// When to look again at a Deny that something still holds.
 const RELOOK: SignedDuration = SignedDuration::from_secs(15);
 
@@ -82,8 +85,10 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     let mut done: Option<(Seen<ObservedRole>, Vec<Action>)> = None;
     for round in 0.. {
         let begun = Instant::now();
+        let assumed = round == 0 && !obey && absent_lately(ctx, key);
         let observed = match done.take() {
             Some((before, actions)) => observe_after(&aws, &desired.name, before, &actions).await,
+            None if assumed => Seen::Absent,
             None => observe(&aws, &desired.name, ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some())).await,
         };
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
@@ -101,6 +106,9 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         }
         tell::foreign(ctx, key, &objects, &drawn.plan);
         let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
+        if assumed && !matches!(drawn.plan.actions.first(), Some(Action::Create { .. })) {
+            continue;
+        }
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
             ctx.roles.looked(key, begun);
             let next = settle(ctx, key, &objects, &drawn, &observed);
@@ -119,6 +127,12 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         done = Some((observed, drawn.plan.actions));
     }
     Err(PassError::Conflict)
+}
+
+/// True if this process has seen a moment ago that there is no role. Where one is to be created that need not be asked again: CreateRole refuses a name
+/// that was taken since.
+fn absent_lately(ctx: &Context, key: &RoleKey) -> bool {
+    ctx.roles.seen(key).is_some_and(|(state, at)| state.role_id.is_none() && at.elapsed() < LATELY)
 }
 
 /// Carries out what takes access away, and no more. A role that is not there has nothing to lose.

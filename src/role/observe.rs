@@ -19,7 +19,21 @@ pub async fn observe_after(
             let document = Seen::from_result(aws.iam().role_policy(name, POLICY_NAME).await);
             Seen::Value(ObservedRole { document, ..role })
         }
+        // AWS has just made it, and makes a role without policies.
+        Seen::Absent if matches!(actions.first(), Some(Action::Create { .. })) => created(aws, name).await,
         _ => observe(aws, name, true).await,
+    }
+}
+
+async fn created(aws: &Aws, name: &str) -> Seen<ObservedRole> {
+    let iam = aws.iam();
+    let (head, document) = tokio::join!(iam.role(name), iam.role_policy(name, POLICY_NAME));
+    match Seen::from_result(head) {
+        Seen::Value(head) => {
+            Seen::Value(ObservedRole { head, document: Seen::from_result(document), foreign: Vec::new() })
+        }
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(e) => Seen::Unreadable(e),
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use jiff::Timestamp;
-use kube::Api;
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::desired::{Sources, inputs};
 use super::document::Inputs;
@@ -18,6 +20,9 @@ use crate::grant::terms::{Target, target};
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::context::Context;
 use crate::reconcile::outcome::PassError;
+
+/// Field by which the API server selects DecryptGrants of one ServiceAccount (`selectableFields` of the CRD).
+const SERVICE_ACCOUNT_FIELD: &str = "spec.subject.serviceAccountRef.name";
 
 /// Objects of the role's namespace.
 pub(super) struct Objects {
@@ -67,39 +72,56 @@ fn wanted(key: &RoleKey, grants: &[Arc<DecryptGrant>]) -> BTreeSet<Target> {
     windows.map(|g| target(g)).collect()
 }
 
-/// As the API server has them now: before access is given.
+/// As the API server has them now: before access is given. Only what concerns the role is read, because a namespace may hold thousands: DecryptGrants
+/// of its ServiceAccount, and SecureBuckets that give it a duty or hold its grants. A SecureBucket that the watch has not shown yet gives nothing
+/// yet.
 ///
 /// # Errors
 /// If it does not answer.
 pub(super) async fn listed(ctx: &Context, key: &RoleKey) -> Result<Objects, PassError> {
     // Guarded: an object that cannot be decoded gives nothing, and must not stop the others.
-    let buckets: Api<DeserializeGuard<SecureBucket>> = Api::namespaced(ctx.client.clone(), &key.namespace);
     let grants: Api<DeserializeGuard<DecryptGrant>> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let all = ListParams::default();
-    let (buckets, grants, service_account_uid) = tokio::join!(
-        within(REQUEST_TIMEOUT, buckets.list(&all)),
-        within(REQUEST_TIMEOUT, grants.list(&all)),
+    let of_account = ListParams::default().fields(&format!("{SERVICE_ACCOUNT_FIELD}={}", key.service_account));
+    let (grants, service_account_uid) = tokio::join!(
+        within(REQUEST_TIMEOUT, grants.list(&of_account)),
         ctx.fresh_service_account_uid(&key.namespace, &key.service_account),
     );
     let grants: Vec<Arc<DecryptGrant>> = grants?.items.into_iter().filter_map(|g| g.0.ok()).map(Arc::new).collect();
-    let mut shut = BTreeSet::new();
-    for target in wanted(key, &grants).into_iter().filter(|t| ctx.serves(&t.namespace)) {
-        let api: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &target.namespace);
-        let bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
-        if bucket.is_some_and(|b| refuses_grants(&b)) {
-            shut.insert(target);
-        }
-    }
+    let cached = ctx.caches.buckets.list_in(&key.namespace);
+    let named = |b: &SecureBucket| Target { namespace: b.namespace().unwrap_or_default(), name: b.name_any() };
+    let duties = cached.iter().filter(|b| gives_duty(b, key)).map(|b| named(b)).collect();
+    let (buckets, targets) = tokio::join!(
+        read::<DeserializeGuard<SecureBucket>>(ctx, duties),
+        // One that cannot be decoded may be locked down: an error.
+        read::<SecureBucket>(ctx, wanted(key, &grants)),
+    );
     Ok(Objects {
-        buckets: buckets?.items.into_iter().filter_map(|b| b.0.ok()).map(Arc::new).collect(),
+        buckets: buckets?.into_iter().filter_map(|b| b.0.ok()).map(Arc::new).collect(),
         grants,
-        shut,
+        shut: targets?.iter().filter(|b| refuses_grants(b)).map(named).collect(),
         service_account_uid: service_account_uid?,
         namespace_uid: ctx.namespace_uid(&key.namespace).await?,
     })
 }
 
+/// These SecureBuckets, as far as they are there and this process's business.
+async fn read<K>(ctx: &Context, which: BTreeSet<Target>) -> Result<Vec<K>, PassError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let served = which.into_iter().filter(|t| ctx.serves(&t.namespace));
+    let found = served.map(|target| async move {
+        let api: Api<K> = Api::namespaced(ctx.client.clone(), &target.namespace);
+        within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await
+    });
+    Ok(try_join_all(found).await?.into_iter().flatten().collect())
+}
+
+fn gives_duty(bucket: &SecureBucket, key: &RoleKey) -> bool {
+    bucket.spec.access.iter().any(|a| a.service_account_ref.name == key.service_account)
+}
+
 /// SecureBuckets whose owners should hear of the role: those that give it a duty.
 pub(super) fn holders<'a>(key: &'a RoleKey, objects: &'a Objects) -> impl Iterator<Item = &'a Arc<SecureBucket>> {
-    objects.buckets.iter().filter(|b| b.spec.access.iter().any(|a| a.service_account_ref.name == key.service_account))
+    objects.buckets.iter().filter(|b| gives_duty(b, key))
 }

@@ -166,15 +166,41 @@ async fn a_service_account_that_is_not_there() {
 async fn role_taken(path: &str, cluster: Option<&str>) -> (World, String) {
     let world = World::new("role").await;
     world.service_account("etl").await;
+    let name = take_role(&world, path, cluster).await;
+    world.apply_bucket("data", etl()).await;
+    (world, name)
+}
+
+/// A duty of the ServiceAccount `etl`.
+fn etl() -> Value {
+    json!({"access": [{"name": "a", "duty": "Processor", "serviceAccountRef": {"name": "etl"}, "prefixes": ["in/"]}]})
+}
+
+/// Somebody else makes a role of the name that ours for `etl` would have.
+async fn take_role(world: &World, path: &str, cluster: Option<&str>) -> String {
     let name = world.role_name("etl");
     let theirs = trust(&world.install, "system:serviceaccount:elsewhere:x").to_string();
     let mark = |value| Tag::builder().key("securebucket.io/cluster").value(value).build().unwrap();
     let tags = cluster.map(|c| vec![mark(c)]);
     let request = world.root().iam.create_role().role_name(&name).path(path).set_tags(tags);
     request.assume_role_policy_document(&theirs).send().await.unwrap();
-    let entry = json!({"name": "a", "duty": "Processor", "serviceAccountRef": {"name": "etl"}, "prefixes": ["in/"]});
-    world.apply_bucket("data", json!({"access": [entry]})).await;
-    (world, name)
+    name
+}
+
+/// What was seen a moment before is good enough to create a role, because AWS refuses a name that is taken; it is not good enough to write to one.
+#[tokio::test]
+async fn a_role_name_that_somebody_takes_between_look_and_creation() {
+    let world = World::new("role").await;
+    let _operator = world.operator().drift_check(OFTEN).start();
+    world.apply_bucket("data", etl()).await;
+    stalled(&world, "data", "ServiceAccountNotFound", &["etl"]).await;
+    let name = take_role(&world, "/securebucket/t/", Some("other")).await;
+    world.service_account("etl").await;
+    stalled(&world, "data", "RoleNameTaken", &[&name, "not ours", "another ServiceAccount"]).await;
+    assert_eq!(world.role_policies(&name).await.unwrap().len(), 0, "untouched");
+    world.root().iam.delete_role().role_name(&name).send().await.unwrap();
+    world.bucket_ready("data").await;
+    world.workload("etl").await;
 }
 
 #[tokio::test]

@@ -35,13 +35,24 @@ async fn creation_of_the_bucket() {
 #[tokio::test]
 async fn writes_to_s3() {
     let actions = [
-        "s3:PutBucketPublicAccessBlock",
         "s3:PutEncryptionConfiguration",
         "s3:PutBucketPolicy",
         "s3:PutBucketVersioning",
         "s3:PutLifecycleConfiguration",
     ];
     each("ws3", &actions).await;
+}
+
+/// A new bucket blocks public access by itself, so that the refusal matters only where somebody has switched it off.
+#[tokio::test]
+async fn the_public_access_block() {
+    let scene = super::scene("wpab").await;
+    let world = &scene.world;
+    world.refuse("s3:PutBucketPublicAccessBlock").await;
+    world.root().s3.delete_public_access_block().bucket(&scene.ids.bucket).send().await.unwrap();
+    world.refused("data", "s3:PutBucketPublicAccessBlock").await;
+    world.allow().await;
+    world.bucket_ready("data").await;
 }
 
 #[tokio::test]
@@ -67,6 +78,11 @@ async fn reads_of_s3() {
 async fn looking_for_the_bucket() {
     let world = World::new("head").await;
     let _operator = world.operator().drift_check(crate::scene::OFTEN).refusals_expected().start();
+    // One that was released, and is there: of one that is not there S3 says so to everybody.
+    world.apply_bucket("data", json!({})).await;
+    world.bucket_ready("data").await;
+    world.buckets().delete("data", &Default::default()).await.unwrap();
+    world.gone(&world.buckets(), "data").await;
     world.refuse("s3:ListBucket").await;
     world.apply_bucket("data", json!({})).await;
     // S3 says the same of somebody else's bucket, so both are named.

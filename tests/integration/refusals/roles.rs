@@ -19,8 +19,6 @@ async fn a_new_role() {
         "iam:TagRole",
         "iam:GetRole",
         "iam:GetRolePolicy",
-        "iam:ListRolePolicies",
-        "iam:ListAttachedRolePolicies",
         "iam:PutRolePolicy",
     ];
     for (index, action) in actions.iter().enumerate() {
@@ -42,6 +40,15 @@ async fn repair(scene: &Scene, action: &str) {
     scene.world.refused("data", action).await;
     scene.world.allow().await;
     scene.world.bucket_ready("data").await;
+}
+
+#[tokio::test]
+async fn looks_for_foreign_policies() {
+    let scene = scene("rlook").await;
+    for action in ["iam:ListRolePolicies", "iam:ListAttachedRolePolicies"] {
+        scene.world.refuse(action).await;
+        repair(&scene, action).await;
+    }
 }
 
 #[tokio::test]
