@@ -304,8 +304,8 @@ async fn work(
 pub(crate) const REVIEWERS: usize = 2;
 /// Passes over roles that run at once beside the usual ones, for ends alone. Each is a few calls to IAM, whose rate limits are what counts.
 const URGENT_ROLES: usize = 16;
-/// The same over DecryptGrants. They wait for KMS most of the time: enough to use up its rate.
-const URGENT_GRANTS: usize = 48;
+/// The same over DecryptGrants. They wait for KMS most of the time, for a list of a thousand grants several seconds: enough to use up its rate.
+const URGENT_GRANTS: usize = 256;
 
 fn queue<K: Ord + Clone + Send + std::fmt::Debug + 'static>(
     metrics: &Metrics,

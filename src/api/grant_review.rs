@@ -21,6 +21,7 @@ use super::types::{DurationText, Reviewer};
     namespaced,
     status = "GrantReviewStatus",
     selectable = ".spec.bucketRef.name",
+    selectable = ".spec.grantRef.uid",
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, because the status of the grant carries it"),
     printcolumn(name = "Grant", type_ = "string", json_path = ".spec.grantRef.name"),
     printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision"),

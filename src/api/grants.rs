@@ -171,7 +171,7 @@ pub struct ApproverCount {
     pub at_least: i32,
 }
 
-/// A request that waits for approval, as an approver needs it.
+/// A request that waits for approval, or access that waits for its review, as an approver needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingGrant {
@@ -196,6 +196,12 @@ pub struct PendingGrant {
     /// Duration asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub duration: String,
+    /// When access begins at the earliest (RFC 3339), if not as soon as it is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// True: access began without approval, and somebody else than who asked has to review it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<bool>,
     /// Name of the DecryptGrant of the same namespace that it extends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<String>,
@@ -211,7 +217,7 @@ pub struct PendingGrant {
     /// Approvals that count, and needed ones: `1 of 2`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub approvals: String,
-    /// When the request ends without approval (RFC 3339).
+    /// When the request ends without approval, or the review is due (RFC 3339).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expires_at: String,
 }

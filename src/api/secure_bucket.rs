@@ -341,6 +341,12 @@ pub struct AccessStatus {
     /// Name of the entry in `spec.access`, `<namespace>/<name>` of the DecryptGrant, or id of the KMS grant that somebody else made.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// Uid of the DecryptGrant, and what was agreed to: what a GrantReview that revokes it must name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_uid: Option<String>,
+    /// See `grantUid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_hash: Option<String>,
     /// Under which prefixes, as the role's policy has them. Of what somebody else gave it is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefixes: Vec<String>,

@@ -128,7 +128,7 @@ fn grant(grant: &DecryptGrant, facts: &Facts<'_>, install: &Installation) -> Opt
     let role = RoleKey { namespace: namespace.clone(), service_account: service_account.clone() };
     let known = before(facts, Through::Grant, &name);
     let issued = match &facts.plan.grants {
-        Some(all) => all.iter().any(|g| g.whose == Whose::Ours(input.uid.clone())),
+        Some(all) => all.iter().any(|g| matches!(&g.whose, Whose::Ours(uid) if *uid == input.uid)),
         None => known.is_some(),
     };
     let allowed = match (facts.document)(&role) {
@@ -145,6 +145,8 @@ fn grant(grant: &DecryptGrant, facts: &Facts<'_>, install: &Installation) -> Opt
         service_account: Some(service_account),
         through: Some(Through::Grant),
         name,
+        grant_uid: grant.metadata.uid.clone(),
+        terms_hash: grant.status.as_ref().and_then(|s| s.resolved.as_ref()).map(|r| r.terms_hash.clone()),
     })
 }
 

@@ -86,6 +86,7 @@ fn values_arrive() {
         "--no-aws-rate-limits",
         "--workers=2",
         "--log-format=text",
+        "--fixed-session-roles=AROAX,AROAY",
     ])
     .unwrap();
     assert_eq!(config.regions, ["eu-central-1", "eu-north-1"]);
@@ -106,6 +107,7 @@ fn values_arrive() {
     let install = config.installation(place, "arn:aws:iam::111122223333:role/o".into());
     assert_eq!(install.boundary, "arn:aws:iam::111122223333:policy/securebucket-c1-boundary");
     assert_eq!(install.break_glass_role.as_deref(), Some("arn:aws:iam::111122223333:role/ops/BreakGlass"));
+    assert_eq!(install.fixed_session_roles, ["AROAX", "AROAY"]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::domain::time::{after, format_instant, parse_instant};
 use crate::k8s::status::replace_status;
 use crate::k8s::{REQUEST_TIMEOUT, within};
 use crate::reconcile::outcome::PassError;
+use crate::role::observed::ObservedGrant;
 use crate::role::state::Problem;
 
 impl Work<'_> {
@@ -105,8 +106,9 @@ impl Work<'_> {
         let target = terms::target(&self.grant);
         // Guarded: one that cannot be decoded counts for nothing, and must not stop the others.
         let api: Api<DeserializeGuard<GrantReview>> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
-        let of_bucket = ListParams::default().fields(&format!("spec.bucketRef.name={}", target.name));
-        let all = within(REQUEST_TIMEOUT, api.list(&of_bucket)).await?;
+        let uid = self.grant.uid().unwrap_or_default();
+        let of_grant = ListParams::default().fields(&format!("spec.grantRef.uid={uid}"));
+        let all = within(REQUEST_TIMEOUT, api.list(&of_grant)).await?;
         let decoded = all.items.into_iter().filter_map(|r| r.0.ok());
         let reviews: Vec<_> = decoded.filter(|r| terms::named_by(&self.grant, r)).map(Arc::new).collect();
         // Until the first look, which may be this one, nothing is known; nobody is told that as if something were wrong.
@@ -175,7 +177,10 @@ impl Work<'_> {
             s.approvals = agreement.approvals.clone();
         })
         .await?;
-        tell::approved(self.ctx, &self.grant, self.bucket.as_ref(), &note);
+        // Access without approval is told when it begins: until then something may still be in its way.
+        if agreement.glass.is_none() {
+            tell::approved(self.ctx, &self.grant, self.bucket.as_ref(), &note);
+        }
         Ok(())
     }
 
@@ -192,6 +197,7 @@ impl Work<'_> {
         .await?;
         if agreement.glass.is_some() {
             self.ctx.metrics.break_glass();
+            tell::approved(self.ctx, &self.grant, self.bucket.as_ref(), &agreement.condition().message);
         }
         tell::opened(&self.grant);
         self.looked = None;
@@ -203,8 +209,9 @@ impl Work<'_> {
     pub(super) async fn shut_since(&mut self) -> Result<bool, PassError> {
         let target = terms::target(&self.grant);
         let api: Api<SecureBucket> = Api::namespaced(self.ctx.client.clone(), &target.namespace);
-        self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
+        // The bucket last: a lockdown ends everything, and is one read away.
         self.read_reviews().await?;
+        self.bucket = within(REQUEST_TIMEOUT, api.get_opt(&target.name)).await?;
         Ok(self.bucket.as_ref().is_none_or(refuses_grants) || self.refused())
     }
 
@@ -245,8 +252,10 @@ impl Work<'_> {
                 Err(e) => return Err(e.into()),
             }
         }
+        self.just_ended = false;
         self.look().await;
-        let left = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if !all.is_empty());
+        let left = |all: &[ObservedGrant]| all.iter().any(|g| ids.contains(&g.id));
+        let left = matches!(self.looked.as_ref().map(|l| &l.kms), Some(Seen::Value(all)) if left(all));
         if left { Err(PassError::Conflict) } else { Ok(()) }
     }
 }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ask::unasked;
 use super::begin::{ACTIVATION_WINDOW, activate, opens_until};
 use super::break_glass;
-use super::decide::end;
+use super::decide::{end, ended};
 use super::extend::Limit;
 use super::facts::{Facts, Step};
 use super::policy::{auto_approval, has_rules};
@@ -162,12 +162,7 @@ pub(super) fn stopped(facts: &Facts<'_>, install: &Installation) -> Option<Stop>
 
 /// The end by a reviewer.
 pub(super) fn stop(status: &DecryptGrantStatus, happening: Happening, stop: &Stop) -> Step {
-    match end(status, happening, stop.to_string()) {
-        Step::End { reason, message, rule, .. } => {
-            Step::End { reason, message, review: Some(stop.review.clone()), rule }
-        }
-        other => other,
-    }
+    ended(status, happening, stop.to_string(), Some(stop.review.clone()), None)
 }
 
 /// The request is resolved, and stands: who has to agree, and did?

@@ -1,5 +1,6 @@
 //! What a bucket's owner asks of a request before anybody is asked to agree. Pure.
 
+use super::review::eligible::edited;
 use super::review::person::{is_system, service_account};
 use super::review::rules::may_ask_as_robot;
 use crate::api::{DecryptGrant, SecureBucket};
@@ -76,6 +77,12 @@ pub(super) fn unasked(grant: &DecryptGrant, bucket: &SecureBucket, enforcement: 
     }
     if let Some(problem) = &enforcement.problem {
         return Some(Problem::stalled("ApprovalNotEnforced", problem.clone()));
+    }
+    if edited(&grant.metadata) {
+        return Some(Problem::stalled(
+            "Edited",
+            "the spec of this request was changed after it was made, which the CRD of this version refuses; create a new grant, and have the CRDs installed again",
+        ));
     }
     let made = grant.metadata.creation_timestamp.as_ref().map(|at| at.0);
     if !made.is_some_and(|at| enforcement.covers(at)) {

@@ -46,7 +46,18 @@ pub(super) fn stalled(reason: &str, message: impl Into<String>) -> Step {
 
 /// The end that the table of states has for what happened.
 pub(super) fn end(status: &DecryptGrantStatus, happening: Happening, message: impl Into<String>) -> Step {
-    Step::End { reason: end_of(state(status), happening), message: message.into(), review: None, rule: None }
+    ended(status, happening, message, None, None)
+}
+
+/// The same, by a review or a rule.
+pub(super) fn ended(
+    status: &DecryptGrantStatus,
+    happening: Happening,
+    message: impl Into<String>,
+    review: Option<String>,
+    rule: Option<String>,
+) -> Step {
+    Step::End { reason: end_of(state(status), happening), message: message.into(), review, rule }
 }
 
 /// Decides.

@@ -87,6 +87,8 @@ pub(super) struct Work<'a> {
     pub(super) extended: Option<DecryptGrant>,
     pub(super) service_account_uid: Option<String>,
     pub(super) looked: Option<Looked>,
+    /// The end was written in this pass, which has revoked nothing yet.
+    pub(super) just_ended: bool,
     /// Reviews that name the grant; of one that has not begun, as the API server has them.
     pub(super) reviews: Option<Vec<Arc<GrantReview>>>,
 }
@@ -101,17 +103,22 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
         // The look of the role's writer wakes this grant.
         return Ok(Next::In(SOON));
     }
-    let (bucket, bucket_unreadable, service_account_uid) = surroundings(ctx, key, &grant).await?;
-    let begun = grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() || s.ended.is_some());
-    let reviews = begun.then(|| reviews_of(ctx, &grant));
-    let extended = match grant.spec.extends.as_ref().filter(|_| !begun) {
-        // Asked of the API server, as the bucket is: what is over since must not be extended.
-        Some(named) => within(REQUEST_TIMEOUT, api.get_opt(&named.name)).await?,
-        None => None,
+    let reviews = begun(&grant).then(|| reviews_of(ctx, &grant));
+    let Surroundings { bucket, bucket_unreadable, service_account_uid, extended } =
+        surroundings(ctx, key, &api, &grant).await?;
+    let mut work = Work {
+        ctx,
+        api,
+        grant,
+        bucket,
+        bucket_unreadable,
+        broken: None,
+        extended,
+        service_account_uid,
+        looked: None,
+        just_ended: false,
+        reviews,
     };
-    let (looked, broken) = (None, None);
-    let mut work =
-        Work { ctx, api, grant, bucket, bucket_unreadable, broken, extended, service_account_uid, looked, reviews };
     for _ in 0..STEPS {
         let step = work.decide();
         match work.perform(&step).await {
@@ -127,18 +134,35 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<Next, PassError> {
     Err(PassError::Conflict)
 }
 
-/// The bucket that a grant names, or why it cannot be read, and the uid of its ServiceAccount.
+/// What a grant names.
+#[derive(Default)]
+struct Surroundings {
+    bucket: Option<SecureBucket>,
+    /// Why it cannot be read.
+    bucket_unreadable: Option<String>,
+    service_account_uid: Option<String>,
+    extended: Option<DecryptGrant>,
+}
+
+/// Its window was opened, or it is over.
+fn begun(grant: &DecryptGrant) -> bool {
+    grant.status.as_ref().is_some_and(|s| s.expires_at.is_some() || s.ended.is_some())
+}
+
+/// Reads what a grant names.
 async fn surroundings(
     ctx: &Context,
     key: &ObjectKey,
+    api: &Api<DecryptGrant>,
     grant: &DecryptGrant,
-) -> Result<(Option<SecureBucket>, Option<String>, Option<String>), PassError> {
+) -> Result<Surroundings, PassError> {
     let target = terms::target(grant);
     let account = grant.spec.subject.service_account_ref.name.clone();
     if removal_due(grant).is_some_and(|at| at <= ctx.clock.aws_now()) {
         // It is over, whatever these are now: they are for the words of events alone.
         let bucket = ctx.caches.buckets.get(&target.namespace, &target.name).map(|b| SecureBucket::clone(&b));
-        return Ok((bucket, None, ctx.service_account_uid(&key.namespace, &account)));
+        let service_account_uid = ctx.service_account_uid(&key.namespace, &account);
+        return Ok(Surroundings { bucket, service_account_uid, ..Surroundings::default() });
     }
     let buckets: Api<SecureBucket> = Api::namespaced(ctx.client.clone(), &target.namespace);
     // Asked of the API server, not of a cache: a grant is never issued on a stale view. A namespace that this process does not serve has no
@@ -150,13 +174,20 @@ async fn surroundings(
             Ok(None)
         }
     };
-    let (bucket, service_account_uid) = tokio::join!(lookup, ctx.fresh_service_account_uid(&key.namespace, &account),);
+    let extends = async {
+        match grant.spec.extends.as_ref().filter(|_| !begun(grant)) {
+            Some(named) => within(REQUEST_TIMEOUT, api.get_opt(&named.name)).await,
+            None => Ok(None),
+        }
+    };
+    let (bucket, service_account_uid, extended) =
+        tokio::join!(lookup, ctx.fresh_service_account_uid(&key.namespace, &account), extends);
     // A bucket that cannot be read keeps nothing from ending.
     let (bucket, bucket_unreadable) = match bucket {
         Ok(bucket) => (bucket, None),
         Err(e) => (None, Some(e.to_string())),
     };
-    Ok((bucket, bucket_unreadable, service_account_uid?))
+    Ok(Surroundings { bucket, bucket_unreadable, service_account_uid: service_account_uid?, extended: extended? })
 }
 
 impl Work<'_> {
@@ -176,6 +207,7 @@ impl Work<'_> {
             service_account_uid: self.service_account_uid.as_deref(),
             role: role.as_ref(),
             looked: self.looked.as_ref(),
+            just_ended: self.just_ended,
             others: &others,
             reviews: self.reviews.as_deref(),
             enforcement: &enforcement,
@@ -201,6 +233,14 @@ impl Work<'_> {
     /// The review that access without approval needed, if it is among the reviews.
     pub(super) fn reviewed(&self) -> Option<AfterReview> {
         self.with_facts(|f| reviewed(f, &self.ctx.install))
+    }
+
+    /// Reads anew what the grant names.
+    async fn read_surroundings(&mut self) -> Result<(), PassError> {
+        let found = surroundings(self.ctx, &ObjectKey::of(&self.grant), &self.api, &self.grant).await?;
+        (self.bucket, self.bucket_unreadable) = (found.bucket, found.bucket_unreadable);
+        (self.service_account_uid, self.extended) = (found.service_account_uid, found.extended);
+        Ok(())
     }
 
     fn role_key(&self) -> RoleKey {
@@ -265,7 +305,8 @@ impl Work<'_> {
             Step::Look => {
                 self.look().await;
                 if self.grant.status.as_ref().is_some_and(|s| s.expires_at.is_none()) {
-                    // Reviews are read last of all before access begins.
+                    // The look may have waited for AWS: what decides is read after it, and reviews last of all before access begins.
+                    self.read_surroundings().await?;
                     (self.reviews, self.broken) = (None, None);
                 }
             }
@@ -298,7 +339,7 @@ impl Work<'_> {
                 let uid = self.grant.uid().unwrap_or_default();
                 lock(&self.ctx.ended).entry(uid).or_insert_with(Instant::now);
                 tell::ended(self.ctx, &self.grant, self.bucket.as_ref(), *reason, &message);
-                self.looked = None;
+                (self.looked, self.just_ended) = (None, true);
             }
             Step::Revoke { ids } => self.revoke(ids).await?,
             Step::RecordRemoval { evidence } => {

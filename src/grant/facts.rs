@@ -39,6 +39,8 @@ pub struct Facts<'a> {
     pub role: Option<&'a RoleState>,
     /// What was looked up in AWS; `None` if it was not looked yet.
     pub looked: Option<&'a Looked>,
+    /// True if the end was written in this pass, which has revoked nothing yet.
+    pub just_ended: bool,
     /// Other open grants of the same role: what they let it read stays when this one ends.
     pub others: &'a [GrantInput],
     /// Reviews that name this grant. Before access begins: as the API server has them now, `None` if it was not asked yet. Later: as a watch has

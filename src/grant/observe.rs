@@ -1,5 +1,6 @@
 //! Looks at the role and the KMS grants of one DecryptGrant, in one round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,7 +40,11 @@ pub async fn look(
             None => look_at_role(ctx, aws, grant, terms).await,
         }
     };
-    let (role, grants) = tokio::join!(role, ctx.listings.grants(&kms, &terms.key_arn));
+    // The name of its KMS grant is in status before the call that makes it: without one there is none, and a list of all grants on the key says nothing.
+    let status = grant.status.as_ref();
+    let listed = status.is_some_and(|s| s.kms_grant.is_some() || s.ended.is_some());
+    let grants = async { if listed { ctx.listings.grants(&kms, &terms.key_arn).await } else { Ok(Arc::default()) } };
+    let (role, grants) = tokio::join!(role, grants);
     let prefix =
         format!("{}{}/", kms_grant_prefix(&install.cluster), grant.metadata.uid.as_deref().unwrap_or_default());
     let kms = match Seen::from_result(grants) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::end;
+use super::decide::ended;
 use super::facts::Step;
 use super::states::Happening;
 use super::terms::target;
@@ -86,10 +86,7 @@ pub fn denial(grant: &DecryptGrant, bucket: &SecureBucket) -> Option<Denial> {
 
 /// The end by a rule.
 pub(super) fn denied(status: &DecryptGrantStatus, denial: Denial) -> Step {
-    match end(status, Happening::PolicyDenies, denial.message) {
-        Step::End { reason, message, review, .. } => Step::End { reason, message, review, rule: Some(denial.rule) },
-        other => other,
-    }
+    ended(status, Happening::PolicyDenies, denial.message, None, Some(denial.rule))
 }
 
 /// The rule that stands in for people, if one holds.

@@ -115,7 +115,7 @@ pub fn state(status: &DecryptGrantStatus) -> State {
 }
 
 /// Where it leads.
-pub fn leads(from: State, happening: Happening) -> Option<State> {
+fn leads(from: State, happening: Happening) -> Option<State> {
     TABLE.iter().find(|(state, what, _)| *state == from && *what == happening).map(|(_, _, to)| *to)
 }
 

@@ -97,6 +97,9 @@ pub fn approved(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucke
 /// Somebody else has reviewed access that began without approval.
 pub fn reviewed(ctx: &Context, grant: &DecryptGrant, bucket: Option<&SecureBucket>, review: &AfterReview) {
     ctx.untell(grant, Reason::ReviewOverdue);
+    if let Some(bucket) = bucket {
+        ctx.untell_of(bucket, &grant.uid().unwrap_or_default(), Reason::ReviewOverdue);
+    }
     let note = format!("reviewed: {:?} by {} (GrantReview {})", review.decision, review.reviewer, review.review);
     both(ctx, grant, bucket, Reason::BreakGlassReviewed, &note);
 }
@@ -112,8 +115,8 @@ pub fn review_overdue(ctx: &Context, grant: &DecryptGrant, bucket: Option<&Secur
     ctx.event_once(grant, Reason::ReviewOverdue, "Review", note.clone());
     if let Some(bucket) = bucket {
         // Once for each grant, also where a bucket has several.
-        let told = format!("Review {}", grant.uid().unwrap_or_default());
-        ctx.event_once_of(bucket, Reason::ReviewOverdue, &told, note);
+        let uid = grant.uid().unwrap_or_default();
+        ctx.event_once_of(bucket, &uid, Reason::ReviewOverdue, &format!("Review {uid}"), note);
     }
 }
 

@@ -196,6 +196,8 @@ fn of_grant(grant: &DecryptGrant) -> Option<Waiting> {
         service_account: terms.service_account,
         prefixes: terms.prefixes,
         duration: format_duration(jiff::SignedDuration::from_secs(terms.duration_seconds)),
+        not_before: terms.not_before,
+        break_glass: None,
         extends: terms.extends.map(|e| e.name),
         reason: grant.spec.reason.clone(),
         ticket: grant.spec.ticket.clone(),

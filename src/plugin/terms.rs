@@ -7,12 +7,12 @@ use super::find::{all, missing, try_get};
 use super::names::{Account, Kind};
 use super::out::clean;
 use super::talk::{Refusal, Session};
-use crate::api::condition::{find, is_true, types};
+use crate::api::condition::{find, types};
 use crate::api::decrypt_grant::ApprovalRules;
 use crate::api::grants::PendingGrant;
 use crate::api::secure_bucket::Through;
 use crate::api::types::Identity;
-use crate::api::{DecryptGrant, GrantReview, SecureBucket};
+use crate::api::{DecryptGrant, SecureBucket};
 use crate::domain::time::format_duration;
 use crate::grant::break_glass::asks;
 use crate::grant::terms::target;
@@ -104,6 +104,8 @@ impl Terms {
             service_account: grant.service_account,
             prefixes: grant.prefixes,
             duration: grant.duration,
+            not_before: grant.not_before,
+            break_glass: grant.break_glass == Some(true),
             extends: grant.extends,
             reason: grant.reason,
             ticket: grant.ticket,
@@ -163,7 +165,7 @@ async fn shown(session: &Session, name: &str, bucket: Option<&Account>, refusal:
         if let Some(entry) = entry {
             return Ok(Terms::pending(&seen, entry));
         }
-        if let Some(terms) = reviewed(session, &seen, name).await {
+        if let Some(terms) = reading(session, &seen, name) {
             return Ok(terms);
         }
     }
@@ -184,32 +186,21 @@ async fn buckets(session: &Session, bucket: Option<&Account>) -> Outcome<Vec<Sec
     }
 }
 
-/// A grant that reads, as an approval of it that counts names it.
-async fn reviewed(session: &Session, bucket: &SecureBucket, name: &str) -> Option<Terms> {
+/// A grant that reads, as the bucket lists it.
+fn reading(session: &Session, bucket: &SecureBucket, name: &str) -> Option<Terms> {
     let shown = format!("{}/{name}", session.namespace);
     let access =
-        bucket.status.as_ref()?.access.iter().find(|a| a.through == Some(Through::Grant) && a.name == shown)?;
-    let reviews: Vec<GrantReview> = all(session, Some(&bucket.namespace()?)).await.ok()?;
-    let names = |r: &&GrantReview| {
-        let named = &r.spec.grant_ref;
-        let counted = r.status.as_ref().is_some_and(|s| is_true(&s.conditions, types::COUNTED));
-        counted
-            && named.namespace == session.namespace
-            && named.name == name
-            && r.spec.bucket_ref.name == bucket.name_any()
-    };
-    // The last one: of a grant that was made anew under its name, it is of the living one.
-    let review = reviews.iter().filter(names).max_by_key(|r| r.metadata.creation_timestamp.clone().map(|at| at.0))?;
+        bucket.status.as_ref()?.access.iter().find(|a| a.through == Some(Through::Grant) && a.name == shown)?.clone();
     Some(Terms {
         bucket_namespace: bucket.namespace()?,
         bucket: bucket.name_any(),
         namespace: session.namespace.clone(),
         name: name.to_owned(),
-        uid: review.spec.grant_ref.uid.clone(),
-        hash: review.spec.terms_hash.clone(),
-        service_account: access.service_account.clone().unwrap_or_default(),
-        prefixes: access.prefixes.clone(),
-        duration: format!("the time until {}", access.until.clone().unwrap_or_default()),
+        uid: access.grant_uid?,
+        hash: access.terms_hash?,
+        service_account: access.service_account.unwrap_or_default(),
+        prefixes: access.prefixes,
+        duration: format!("the time until {}", access.until.unwrap_or_default()),
         ..Terms::default()
     })
 }

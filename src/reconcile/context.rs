@@ -24,6 +24,8 @@ use crate::bucket::plan::Plan;
 use crate::clock::Clock;
 use crate::domain::enforcement::Enforcement;
 use crate::domain::installation::Installation;
+use crate::grant::break_glass::unreviewed;
+use crate::grant::terms::named_by;
 use crate::k8s::ApiError;
 use crate::k8s::admission::Guard;
 use crate::k8s::configmap;
@@ -241,14 +243,18 @@ impl Context {
         Ok(known)
     }
 
-    /// Notes what became known of the admission policies. If it is something new, every request that has not begun, and every review, is looked at
-    /// again.
+    /// Notes what became known of the admission policies. If it is something new, every request that has not begun, every grant whose reviews may count
+    /// for more or for less, and every review is looked at again.
     pub fn set_enforcement(&self, known: Enforcement) {
         let before = std::mem::replace(&mut *lock(&self.enforcement), known.clone());
         if before == known {
             return;
         }
-        let open = |g: &DecryptGrant| g.status.as_ref().is_none_or(|s| s.ended.is_none());
+        let named = |g: &DecryptGrant| self.caches.reviews.list().iter().any(|r| named_by(g, r));
+        let open = |g: &DecryptGrant| match &g.status {
+            None => true,
+            Some(s) => s.expires_at.is_none() && s.ended.is_none() || unreviewed(s) || s.ended.is_none() && named(g),
+        };
         for grant in self.caches.grants.list().iter().filter(|g| open(g)) {
             self.queues.grants.add_now(ObjectKey::of(&**grant));
         }
@@ -359,28 +365,33 @@ impl Context {
         action: &str,
         note: impl Into<String>,
     ) {
+        self.event_once_of(about, "", reason, action, note);
+    }
+
+    /// The same, once for each different text about this part of the object.
+    pub fn event_once_of<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        part: &str,
+        reason: Reason,
+        action: &str,
+        note: impl Into<String>,
+    ) {
         let note = note.into();
-        let uid = about.meta().uid.clone().unwrap_or_default();
-        let key = format!("{uid}/{}", reason.word());
-        let before = lock(&self.told).insert(key, note.clone());
+        let before = lock(&self.told).insert(told_key(about, part, reason), note.clone());
         if before.as_deref() != Some(&note) {
             self.event(about, reason, action, note);
         }
     }
 
-    /// The same, once for each different text about this part of the object.
-    pub fn event_once_of<K: Resource<DynamicType = ()>>(&self, about: &K, reason: Reason, part: &str, note: String) {
-        let key = format!("{}/{}/{part}", about.meta().uid.clone().unwrap_or_default(), reason.word());
-        let before = lock(&self.told).insert(key, note.clone());
-        if before.as_deref() != Some(&note) {
-            self.event(about, reason, part, note);
-        }
-    }
-
     /// Forgets what was told about an object under this reason, so that it is told again if it comes back.
     pub fn untell<K: Resource<DynamicType = ()>>(&self, about: &K, reason: Reason) {
-        let uid = about.meta().uid.clone().unwrap_or_default();
-        lock(&self.told).remove(&format!("{uid}/{}", reason.word()));
+        self.untell_of(about, "", reason);
+    }
+
+    /// The same for a part of the object.
+    pub fn untell_of<K: Resource<DynamicType = ()>>(&self, about: &K, part: &str, reason: Reason) {
+        lock(&self.told).remove(&told_key(about, part, reason));
     }
 
     /// A reference for events.
@@ -397,6 +408,10 @@ impl Context {
     pub fn instant_of(&self, at: jiff::Timestamp) -> Instant {
         Instant::now() + self.clock.until(at)
     }
+}
+
+fn told_key<K: Resource<DynamicType = ()>>(about: &K, part: &str, reason: Reason) -> String {
+    format!("{}/{}/{part}", about.meta().uid.as_deref().unwrap_or_default(), reason.word())
 }
 
 /// What to do after a failed pass.

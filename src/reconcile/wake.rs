@@ -21,6 +21,7 @@ use crate::bucket::access::role_keys;
 use crate::bucket::lockdown::{level, refuses_grants};
 use crate::clock::Clock;
 use crate::grant::agree::AWAITING;
+use crate::grant::break_glass::unreviewed;
 use crate::grant::deadline::removal_due;
 use crate::grant::terms::{named_by, target};
 use crate::k8s::watch::{Cache, WatchEvent};
@@ -147,7 +148,12 @@ impl Waker {
         let ended = status.ended.is_some();
         // The list of those that wait for people, and what it shows of each.
         let waits = find(&status.conditions, types::ACTIVE).is_some_and(|c| c.reason == AWAITING);
-        let pending = waits.then_some((&status.resolved, &status.approvals, &status.pending_until));
+        let pending = (waits || unreviewed(&status)).then_some((
+            &status.resolved,
+            &status.approvals,
+            &status.pending_until,
+            &status.break_glass,
+        ));
         let for_bucket =
             json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal, pending]);
         if self.changed("grant/bucket", &key, for_bucket) || gone {

@@ -47,6 +47,7 @@ async fn two_of_three_agree() {
     );
     assert_eq!((pending.service_account.as_str(), pending.duration.as_str()), ("reports", "1h"));
     assert_eq!((Some(pending.uid), pending.prefixes), (grant.metadata.uid.clone(), vec!["in/".to_owned()]));
+    assert_eq!((pending.not_before, pending.break_glass), (None, None));
     world.event("data", "ApprovalRequested", &hash).await;
 
     // Who asks cannot agree, under whatever spelling.

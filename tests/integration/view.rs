@@ -207,8 +207,9 @@ async fn kubectl_shows_what_the_story_shows() {
     world.ask("g", "data", "app", "in/", "1h").await;
     world.grant_state("g", "AwaitingApproval").await;
     let table = lines(&world.kubectl_out(&["get", "dgrant"]));
-    assert_eq!(table[0], ["NAME", "BUCKET", "STATE", "EXPIRES", "AGE"]);
-    assert_eq!(table[1][..3], ["g", format!("{}/data", world.namespace).as_str(), "AwaitingApproval"]);
+    assert_eq!(table[0], ["NAME", "BUCKET", "REQUESTER", "STATE", "EXPIRES", "AGE"]);
+    let bucket_of = format!("{}/data", world.namespace);
+    assert_eq!(table[1][..4], ["g", bucket_of.as_str(), "tester", "AwaitingApproval"]);
 
     let category = world.kubectl_out(&["get", "securebucket-all", "-o", "name"]);
     assert!(

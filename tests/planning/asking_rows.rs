@@ -36,6 +36,15 @@ fn what_the_owner_asks_of_a_request() {
             },
             "stalled ApprovalNotEnforced",
         ),
+        (
+            "changed after it was made",
+            Resolved,
+            |k| {
+                k.bucket = Some(bucket(1));
+                (k.grant.spec.requester, k.grant.metadata.generation) = (Some(identity("alice")), Some(2));
+            },
+            "stalled Edited",
+        ),
         ("which matters to nobody whom nobody asks", Resolved, |k| k.enforcement = Enforcement::unproven(), "approve"),
         (
             "the ServiceAccount of everybody",

@@ -114,11 +114,28 @@ fn reasons_to_end_in_the_window() {
     check(rows);
 }
 
+fn just_ended(known: &mut Known, now: i64) {
+    known.now = seconds(now);
+    (known.looked, known.just_ended) = (None, true);
+}
+
 #[test]
 fn removal() {
     let rows: &[Row] = &[
         ("nothing was ever in AWS", Ended, |k| k.change(|s| s.expires_at = None), "record removal"),
         ("AWS was not looked at", Ended, |k| k.looked = None, "look"),
+        // What status names is revoked before the first list, once, and only past the date: before it the Allow goes first.
+        ("just ended by its date", Ended, |k| just_ended(k, 4 * 3_600), "revoke kms-1"),
+        ("just handed back", Ended, |k| just_ended(k, 4 * 3_600 - 1), "look"),
+        (
+            "just ended by its date, CreateGrant was never answered",
+            Ended,
+            |k| {
+                just_ended(k, 4 * 3_600);
+                k.change(|s| s.kms_grant.as_mut().unwrap().id = None);
+            },
+            "look",
+        ),
         ("KMS grants unreadable", Narrowed, |k| k.looked().kms = denied(), "stalled RemovalFailed"),
         ("KMS grants unreadable for now", Narrowed, |k| k.looked().kms = timed_out(), "wait Removing"),
         ("the role unreadable, no KMS grant", Revoked, |k| k.looked().role = denied(), "stalled RemovalFailed"),

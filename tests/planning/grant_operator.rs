@@ -50,7 +50,7 @@ impl World {
 
     /// One pass over a grant, as `grant/driver.rs` makes it. True if anything was done.
     pub fn grant_pass(&mut self, name: &str) -> bool {
-        let (mut looked, mut broken) = (None, None::<Vec<DecryptGrant>>);
+        let (mut looked, mut broken, mut just_ended) = (None, None::<Vec<DecryptGrant>>, false);
         let mut reviews = self
             .grants
             .get(name)
@@ -71,6 +71,7 @@ impl World {
                 service_account_uid: self.account.as_deref(),
                 role: self.state.as_ref(),
                 looked: looked.as_ref(),
+                just_ended,
                 others: &others,
                 reviews: reviews.as_deref(),
                 enforcement: &Enforcement::since(crate::grants::seconds(-1)),
@@ -101,6 +102,7 @@ impl World {
             }
             if matches!(step, Step::Activate(_) | Step::End { .. } | Step::Issue | Step::Revoke { .. }) {
                 looked = None;
+                just_ended = matches!(step, Step::End { .. });
             }
             if self.perform(name, grant, step).is_err() || rested {
                 break;

@@ -96,6 +96,7 @@ fn a_review_counts_only_if_everything_matches() {
         ("shorter than the floor", |_, r| r.spec.max_duration = Some(DurationText("5m".into())), "TooShort"),
         ("no policies in force", |k, _| k.enforcement = Enforcement::unproven(), "ApprovalNotEnforced"),
         ("older than the policies", |k, _| k.enforcement = Enforcement::since(seconds(5)), "ApprovalNotEnforced"),
+        ("changed after it was made", |_, r| r.metadata.generation = Some(2), "Edited"),
         ("newer than the policies", |k, _| k.enforcement = Enforcement::since(seconds(4)), "counts"),
         (
             "in none of the sets",

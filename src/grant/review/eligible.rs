@@ -1,6 +1,7 @@
 //! Whether one review counts, and why not. Pure.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::person::{Person, is_system, same, service_account};
 use super::rules::{admits, member};
@@ -150,6 +151,12 @@ fn by_whom(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
     if let Some(problem) = &case.enforcement.problem {
         return doubt("ApprovalNotEnforced", problem.clone());
     }
+    if edited(&review.metadata) {
+        return doubt(
+            "Edited",
+            "the spec of this review was changed after it was made, which the CRD of this version refuses; create another one, and have the CRDs installed again",
+        );
+    }
     if !created(review).is_some_and(|at| case.enforcement.covers(at)) {
         return doubt(
             "ApprovalNotEnforced",
@@ -228,6 +235,11 @@ fn may_approve(review: &GrantReview, case: &Case<'_>) -> Result<(), Doubt> {
         ),
         Err(e) => doubt("TooShort", format!("spec.maxDuration: {e}; create another review")),
     }
+}
+
+/// True if the spec is not that of the creation, which the admission policies looked at: only a CRD that is not ours lets it be changed.
+pub fn edited(meta: &ObjectMeta) -> bool {
+    meta.generation.is_some_and(|generation| generation != 1)
 }
 
 /// When the review was made, by the API server's clock.

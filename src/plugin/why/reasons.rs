@@ -124,7 +124,12 @@ pub const TABLE: &[Reason] = &[
         Platform,
         &["kubectl securebucket doctor", "kubectl securebucket approve {grant} -n {grant-ns}"],
     ),
-    any("ApprovalNotEnforced", "nothing proves that requesters and reviewers are who they say", Platform, DOCTOR),
+    any(
+        "Edited",
+        "its spec was changed after it was made, which the CRDs of this version refuse; it counts for nothing, and a new one is needed",
+        Platform,
+        DOCTOR,
+    ),
     // Access, and its ends.
     any(
         "Granted",

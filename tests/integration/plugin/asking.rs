@@ -10,6 +10,7 @@ use super::Play;
 use crate::attacks::bind;
 use crate::support::person::Person;
 use crate::support::plugin::Said;
+use crate::support::wait::state;
 
 #[tokio::test]
 async fn alice_asks_in_her_own_name() {
@@ -24,6 +25,7 @@ async fn alice_asks_in_her_own_name() {
     let at = &grant.spec.bucket_ref;
     assert_eq!((at.name.as_str(), at.namespace.as_deref()), ("data", Some(world.namespace.as_str())));
     assert_eq!((grant.spec.ticket.as_deref(), grant.spec.reason.as_str()), (Some("OPS-1"), "Q3 report"));
+    assert_eq!(grant.spec.not_before.map(|at| at.0).as_deref(), Some("2026-01-01T00:00:00Z"));
 
     // Somebody whose name is an ARN.
     let dev = Person::named("arn:aws:sts::111122223333:assumed-role/dev/erin").uid("aws-iam-authenticator:AROADEV");
@@ -177,12 +179,26 @@ async fn access_goes_on_by_a_request_of_its_own() {
 async fn in_an_emergency_at_once() {
     let play = Play::new("plugglass", json!({"approvals": 1, "breakGlass": {"maxDuration": "1h"}})).await;
     let Play { world, asks, alice, bob, .. } = &play;
-    bind(world, "securebucket-viewer", bob, asks).await;
     let rhea = Person::named("rhea").uid("u-rhea");
     bind(world, "securebucket-responder", &rhea, &world.namespace).await;
     bind(world, "securebucket-requester", &rhea, asks).await;
     world.plugin(alice, &play.ask("--break-glass --name no")).refused(&["breakglass", "alice"]);
     world.plugin(&rhea, &play.ask("--break-glass --name inc --wait")).with(0, &["granted until"]);
+    // Neither who reviews it afterwards nor who ends it may read requests where it lies: the bucket shows them what they sign.
+    let shows = |b: &securebucket::api::SecureBucket| {
+        let status = b.status.as_ref().unwrap();
+        status.pending_grants.iter().any(|p| p.break_glass == Some(true))
+            && status.access.iter().any(|a| a.name.ends_with("/inc"))
+    };
+    world.bucket_when("data", "shows what has to be reviewed", shows).await;
     let said = world.plugin(bob, &format!("approve inc -n {asks} --wait"));
     said.with(0, &["break-glass", "it counts"]);
+    let rex = Person::named("rex");
+    bind(world, "securebucket-responder", &rex, &world.namespace).await;
+    let reviewed = |b: &securebucket::api::SecureBucket| b.status.as_ref().unwrap().pending_grants.is_empty();
+    world.bucket_when("data", "waits for no review", reviewed).await;
+    // He may not see when it is done.
+    let said = world.plugin(&rex, &format!("revoke inc -n {asks}"));
+    said.with(0, &["grantreview.securebucket.io/inc-rex-revoke created", "the time until"]);
+    world.object_when(&world.grants_in(asks), "inc", "is revoked", |g: &DecryptGrant| state(g) == "Revoked").await;
 }
