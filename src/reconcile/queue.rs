@@ -109,6 +109,8 @@ struct State<K> {
     paused: bool,
     /// Keys whose last pass panicked: nothing runs them earlier, or a pass that panics after writing to its object would wake itself.
     not_before: BTreeMap<K, Instant>,
+    /// When the last pass over each key began that is not done with.
+    begun: BTreeMap<K, Instant>,
     arrivals: u64,
     closed: bool,
 }
@@ -135,6 +137,7 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
             running: BTreeMap::new(),
             paused: false,
             not_before: BTreeMap::new(),
+            begun: BTreeMap::new(),
             arrivals: 0,
             closed: false,
         };
@@ -161,6 +164,12 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
     pub fn add_urgent(&self, key: K, due: Instant) {
         self.shared.lock().add(key, due, Which::Urgent);
         self.shared.changed.notify_one();
+    }
+
+    /// Asks for a pass over `key` now, or as soon as its last pass began this long ago.
+    pub fn add_apart(&self, key: K, apart: Duration) {
+        let due = self.shared.lock().begun.get(&key).map_or_else(Instant::now, |at| Instant::now().max(*at + apart));
+        self.add(key, due);
     }
 
     /// Starts nothing that is not urgent until [`Queue::resume`].
@@ -298,12 +307,16 @@ impl<K: Ord + Clone + Debug> State<K> {
             return;
         }
         self.not_before.remove(&key);
+        self.begun.insert(key.clone(), Instant::now());
         self.running.insert(key.clone(), Running { which, usual: None, urgent: None });
         started.push(key);
     }
 
     fn end(&mut self, key: K, due: Option<Instant>, floor: Option<Instant>) {
         let again = self.running.remove(&key);
+        if due.is_none() {
+            self.begun.remove(&key);
+        }
         if let Some(floor) = floor {
             self.not_before.insert(key.clone(), floor);
         }

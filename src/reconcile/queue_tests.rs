@@ -56,6 +56,34 @@ async fn runs_in_order_of_due_time_overdue_first() {
     assert!(queue.is_empty());
 }
 
+/// The first is at once, those that come while it is fresh are one pass, and what is asked without that does not wait for them.
+#[tokio::test(start_paused = true)]
+async fn passes_that_may_be_apart_are() {
+    let (queue, log, start) = (queue(), Log::default(), Instant::now());
+    let pass = |key| {
+        log.add(format!("{key} {:?}", start.elapsed()));
+        async { Next::In(60 * SECOND) }
+    };
+    let half = SECOND / 2;
+    queue.add_apart("a", 2 * SECOND);
+    run_for(&queue, 1, half, pass).await;
+    queue.add_apart("a", 2 * SECOND);
+    run_for(&queue, 1, half, pass).await;
+    queue.add_apart("a", 2 * SECOND);
+    queue.add_apart("b", 2 * SECOND);
+    run_for(&queue, 1, 2 * SECOND, pass).await;
+    assert_eq!(log.take(), ["a 0ns", "b 1s", "a 2s"]);
+    queue.add_apart("a", 2 * SECOND);
+    queue.add_now("a");
+    run_for(&queue, 1, half, pass).await;
+    assert_eq!(log.take(), ["a 3s"]);
+    queue.add_now("a");
+    run_for(&queue, 1, half, |_| async { Next::Done }).await;
+    queue.add_apart("a", 2 * SECOND);
+    run_for(&queue, 1, SECOND, pass).await;
+    assert_eq!(log.take(), ["a 4s"], "nothing is kept of what is done with");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_earliest_request_counts() {
     let (queue, log) = (queue(), Log::default());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::core::PartialObjectMeta;
@@ -23,9 +24,13 @@ use crate::clock::Clock;
 use crate::grant::agree::AWAITING;
 use crate::grant::break_glass::unreviewed;
 use crate::grant::deadline::removal_due;
-use crate::grant::terms::{named_by, target};
+use crate::grant::terms::{Target, named_by, target};
 use crate::k8s::watch::{Cache, WatchEvent};
 use crate::role::state::RoleKey;
+
+/// Shortest time between two passes over a SecureBucket because of its DecryptGrants. They are for its lists of who reads and who waits alone; a thousand
+/// grants that begin or end together change those lists a few times, not a thousand times.
+pub const LISTED: Duration = Duration::from_secs(1);
 
 /// Turns events into work.
 #[derive(Clone)]
@@ -157,8 +162,8 @@ impl Waker {
         let for_bucket =
             json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal, pending]);
         if self.changed("grant/bucket", &key, for_bucket) || gone {
-            let target = target(grant);
-            self.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
+            let Target { namespace, name } = target(grant);
+            self.queues.buckets.add_apart(ObjectKey { namespace, name }, LISTED);
         }
         if self.changed("grant/ended", &key, json!(ended)) || gone {
             let account = &grant.spec.subject.service_account_ref.name;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::desired::{DesiredRole, desired_role, returning, with_held};
@@ -13,17 +12,17 @@ use super::evidence::Evidence;
 use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
 use super::plan::{Action, Need, Plan, need, plan, rests_until};
+use super::publish::publish;
 use super::sources::{Objects, cached, holders, listed};
 use super::state::{Problem, RoleKey, RoleState};
 use super::tell;
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
 use crate::domain::time::after;
-use crate::grant::deadline::{opened, removal_due};
-use crate::grant::terms::target;
+use crate::grant::deadline::removal_due;
 use crate::k8s::events::Reason;
 use crate::reconcile::backoff::Class;
-use crate::reconcile::context::{Context, ObjectKey, failed, lock};
+use crate::reconcile::context::{Context, failed, lock};
 use crate::reconcile::outcome::{PassError, explain, meaning};
 use crate::reconcile::queue::Next;
 
@@ -370,32 +369,5 @@ fn state(
         left_out: drawn.built.left_out.clone(),
         problem,
         restricted: drawn.plan.restricted.clone(),
-    }
-}
-
-/// Notes the state and wakes who depends on it, if it changed.
-fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
-    if !ctx.roles.set(key, state) {
-        return;
-    }
-    for bucket in ctx.caches.buckets.list_in(&key.namespace) {
-        if crate::bucket::access::role_keys(&bucket).contains(key) {
-            ctx.queues.buckets.add_now(ObjectKey::of(&*bucket));
-        }
-    }
-    for grant in ctx.caches.grants.list_in(&key.namespace) {
-        if grant.spec.subject.service_account_ref.name == key.service_account && opened(&grant) {
-            // Its owner's list of who can decrypt follows the role's policy.
-            let target = target(&grant);
-            ctx.queues.buckets.add_now(ObjectKey { namespace: target.namespace, name: target.name });
-        }
-        let finished = grant.status.as_ref().is_some_and(|s| s.removal.is_some());
-        if grant.spec.subject.service_account_ref.name == key.service_account && !finished {
-            let name = ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() };
-            match removal_due(&grant) {
-                Some(at) if at <= ctx.clock.aws_now() => ctx.queues.grants.add_urgent(name, Instant::now()),
-                _ => ctx.queues.grants.add_now(name),
-            }
-        }
     }
 }

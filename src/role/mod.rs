@@ -11,6 +11,8 @@ pub mod observe;
 pub mod observed;
 pub mod plan;
 #[cfg(feature = "operator")]
+mod publish;
+#[cfg(feature = "operator")]
 mod sources;
 pub mod state;
 #[cfg(feature = "operator")]

@@ -14,13 +14,7 @@ fn allow_all() -> String {
 async fn a_new_role() {
     let world = World::new("rnew").await;
     let _operator = operator(&world);
-    let actions = [
-        "iam:CreateRole",
-        "iam:TagRole",
-        "iam:GetRole",
-        "iam:GetRolePolicy",
-        "iam:PutRolePolicy",
-    ];
+    let actions = ["iam:CreateRole", "iam:TagRole", "iam:GetRole", "iam:GetRolePolicy", "iam:PutRolePolicy"];
     for (index, action) in actions.iter().enumerate() {
         let name = format!("b{index}");
         world.service_account(&name).await;
