@@ -12,7 +12,8 @@ use super::error::AwsError;
 use super::kms::Kms;
 use crate::role::observed::ObservedGrant;
 
-type Listed = Result<Arc<Vec<ObservedGrant>>, AwsError>;
+/// All grants on a key, or why they could not be listed.
+pub type Listed = Result<Arc<Vec<ObservedGrant>>, AwsError>;
 /// The last list of one key, and when it was begun.
 type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Listed)>>>;
 

@@ -14,6 +14,7 @@ use super::foreign::ForeignSeen;
 use super::leadership::Leadership;
 use super::outcome::PassError;
 use super::queue::{Next, Queue};
+use super::roles::Roles;
 use crate::api::lockdown::LockdownStatus;
 use crate::api::{DecryptGrant, GrantReview, ROLE_ARN, SecureBucket};
 use crate::aws::clients::Aws;
@@ -35,7 +36,7 @@ use crate::k8s::within;
 use crate::metrics::Metrics;
 use crate::role::document::Inputs;
 use crate::role::evidence::CleanSince;
-use crate::role::state::{RoleKey, RoleState};
+use crate::role::state::RoleKey;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,58 +87,6 @@ pub struct Queues {
     pub grants: Queue<ObjectKey>,
     /// GrantReviews whose condition is to be written.
     pub reviews: Queue<ObjectKey>,
-}
-
-/// What the writer of roles last saw, and what it was asked.
-#[derive(Default)]
-pub struct Roles {
-    states: Mutex<BTreeMap<RoleKey, RoleState>>,
-    /// When the look at AWS began that a state comes from.
-    looked: Mutex<BTreeMap<RoleKey, Instant>>,
-    /// How often each was asked to obey since it last did.
-    obey: Mutex<BTreeMap<RoleKey, u64>>,
-}
-
-impl Roles {
-    /// State after the last pass, if there was one.
-    pub fn get(&self, key: &RoleKey) -> Option<RoleState> {
-        lock(&self.states).get(key).cloned()
-    }
-
-    /// The state as a look at AWS found it that had nothing in the way, and when that look began.
-    pub fn seen(&self, key: &RoleKey) -> Option<(RoleState, Instant)> {
-        let at = lock(&self.looked).get(key).copied()?;
-        self.get(key).filter(|s| s.problem.is_none()).map(|s| (s, at))
-    }
-
-    /// Notes that the state that follows comes from a look at AWS that began then.
-    pub fn looked(&self, key: &RoleKey, begun: Instant) {
-        lock(&self.looked).insert(key.clone(), begun);
-    }
-
-    /// Notes the state after a pass. True if it differs from the one before.
-    pub fn set(&self, key: &RoleKey, state: RoleState) -> bool {
-        let before = lock(&self.states).insert(key.clone(), state.clone());
-        before.as_ref() != Some(&state)
-    }
-
-    /// Asks the next pass to undo what responders tightened.
-    pub fn ask_to_obey(&self, key: &RoleKey) {
-        *lock(&self.obey).entry(key.clone()).or_default() += 1;
-    }
-
-    /// `Some` if that was asked and is not done yet.
-    pub fn must_obey(&self, key: &RoleKey) -> Option<u64> {
-        lock(&self.obey).get(key).copied()
-    }
-
-    /// A pass that began with this has done it. What was asked since then, by somebody who saw more than that pass, is still to be done.
-    pub fn obeyed(&self, key: &RoleKey, asked: u64) {
-        let mut obey = lock(&self.obey);
-        if obey.get(key) == Some(&asked) {
-            obey.remove(key);
-        }
-    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,4 +13,6 @@ pub mod outcome;
 #[cfg(feature = "operator")]
 pub mod queue;
 #[cfg(feature = "operator")]
+pub mod roles;
+#[cfg(feature = "operator")]
 pub mod wake;

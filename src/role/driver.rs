@@ -1,6 +1,6 @@
 //! One pass over a workload role. The only code that writes roles: whoever wants a role to change adds its key to the queue.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::desired::{DesiredRole, desired_role, returning, with_held};
 use super::document::{Built, DutyInput, Inputs, POLICY_NAME, build, held_denies};
 use super::evidence::Evidence;
+use super::glance::{enough, glance};
 use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
 use super::plan::{Action, Need, Plan, need, plan, rests_until};
@@ -18,6 +19,7 @@ use super::state::{Problem, RoleKey, RoleState};
 use super::tell;
 use crate::aws::error::{AwsError, Seen};
 use crate::aws::iam::Iam;
+use crate::aws::listing::Listed;
 use crate::domain::time::after;
 use crate::grant::deadline::removal_due;
 use crate::k8s::events::Reason;
@@ -28,9 +30,6 @@ use crate::reconcile::queue::Next;
 
 /// Rounds of observe and execute in one pass.
 const ROUNDS: usize = 3;
-
-/// How long what was seen of a role that was not there is good enough to create it.
-const LATELY: Duration = Duration::from_secs(60);
 
 /// When to look again at a Deny that something still holds.
 const RELOOK: SignedDuration = SignedDuration::from_secs(15);
@@ -79,17 +78,26 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     let mut fresh = false;
     // While something that ended is still to be proved gone, the pass has the share of AWS's rates that is kept for that.
     let mine = objects.inputs(key, ctx, ctx.clock.aws_now());
-    let ending = !mine.held.is_empty() || mine.duties.iter().any(|d| d.lock.is_some());
-    let aws = if ending { ctx.aws.narrowing() } else { ctx.aws.clone() };
+    let locked = mine.duties.iter().any(|d| d.lock.is_some());
+    let ending = !mine.held.is_empty() && !locked;
+    let aws = if ending || locked { ctx.aws.narrowing() } else { ctx.aws.clone() };
     let mut done: Option<(Seen<ObservedRole>, Vec<Action>)> = None;
     for round in 0.. {
         let begun = Instant::now();
-        let assumed = round == 0 && !obey && absent_lately(ctx, key);
-        let observed = match done.take() {
-            Some((before, actions)) => observe_after(&aws, &desired.name, before, &actions).await,
-            None if assumed => Seen::Absent,
-            None => observe(&aws, &desired.name, ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some())).await,
+        let glance = if round == 0 && !obey { glance(ctx, &aws, &desired.name, key, ending).await } else { None };
+        let glanced = glance.is_some();
+        let partly = glanced || done.as_ref().is_some_and(|(_, actions)| actions.iter().all(Action::is_of_document));
+        let observed = match (done.take(), glance) {
+            (Some((before, actions)), _) => observe_after(&aws, &desired.name, before, &actions).await,
+            (None, Some(seen)) => seen,
+            (None, None) => {
+                let expected = ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some());
+                observe(&aws, &desired.name, expected).await
+            }
         };
+        if !partly {
+            ctx.roles.saw(key, &observed, begun);
+        }
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if drawn.plan.widens && !fresh {
             // Caches may be behind: what gives access is computed from what the API server says now. What takes it away waits for nobody.
@@ -103,11 +111,11 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             fresh = true;
             drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         }
-        tell::foreign(ctx, key, &objects, &drawn.plan);
         let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
-        if assumed && !matches!(drawn.plan.actions.first(), Some(Action::Create { .. })) {
+        if glanced && !enough(&drawn.plan, &observed) {
             continue;
         }
+        tell::foreign(ctx, key, &objects, &drawn.plan);
         if drawn.plan.actions.is_empty() || round >= ROUNDS {
             ctx.roles.looked(key, begun);
             let next = settle(ctx, key, &objects, &drawn, &observed);
@@ -126,12 +134,6 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         done = Some((observed, drawn.plan.actions));
     }
     Err(PassError::Conflict)
-}
-
-/// True if this process has seen a moment ago that there is no role. Where one is to be created that need not be asked again: CreateRole refuses a name
-/// that was taken since.
-fn absent_lately(ctx: &Context, key: &RoleKey) -> bool {
-    ctx.roles.seen(key).is_some_and(|(state, at)| state.role_id.is_none() && at.elapsed() < LATELY)
 }
 
 /// Carries out what takes access away, and no more. A role that is not there has nothing to lose.
@@ -185,6 +187,7 @@ async fn draw(
 /// grant is for is gone: whoever deleted it meant to end what it could do, and no role is made anew for that. Their own pass ends them.
 async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, observed: &Seen<ObservedRole>) -> BTreeSet<String> {
     let mut lost = BTreeSet::new();
+    let mut shown: BTreeMap<&str, Listed> = BTreeMap::new();
     let (role, gone) = (observed.value(), observed.is_absent());
     for input in returning(&mine.grants, role.and_then(|r| r.document.value())) {
         let grant = objects.grants.iter().find(|g| g.metadata.uid.as_deref() == Some(&input.uid));
@@ -194,9 +197,13 @@ async fn lost(ctx: &Context, objects: &Objects, mine: &Inputs, observed: &Seen<O
             continue;
         }
         let Some(id) = &named.id else { continue };
-        let key_arn = &input.bucket.key_arn;
-        let listed = ctx.listings.grants(&ctx.aws.kms(&ctx.install.place_of(key_arn)), key_arn).await;
-        if !listed.is_ok_and(|all| all.iter().any(|g| g.id == *id)) {
+        let key_arn = input.bucket.key_arn.as_str();
+        // One list for all windows on the key.
+        if !shown.contains_key(key_arn) {
+            let kms = ctx.aws.kms(&ctx.install.place_of(key_arn));
+            shown.insert(key_arn, ctx.listings.grants(&kms, key_arn).await);
+        }
+        if !shown.get(key_arn).is_some_and(|l| l.as_ref().is_ok_and(|all| all.iter().any(|g| g.id == *id))) {
             lost.insert(input.uid.clone());
         }
     }
@@ -313,7 +320,9 @@ fn settle(ctx: &Context, key: &RoleKey, objects: &Objects, drawn: &Drawn, observ
         return Next::Failed(ctx.role_backoff.failed(key, Class::Conflict));
     }
     ctx.role_backoff.reset(key);
-    let mut next = ctx.drift_check(&key.to_string());
+    // From the last whole look on.
+    let looked = ctx.roles.whole(key).map_or_else(Instant::now, |(_, at)| at);
+    let mut next = (looked + ctx.drift_check(&key.to_string())).saturating_duration_since(Instant::now());
     let ends = inputs.grants.iter().map(|g| g.expires_at);
     if let Some(at) = ends.chain(*wake).min() {
         next = next.min(ctx.instant_of(at).saturating_duration_since(Instant::now()));

@@ -7,6 +7,8 @@ pub mod driver;
 #[cfg(feature = "operator")]
 pub mod evidence;
 #[cfg(feature = "operator")]
+mod glance;
+#[cfg(feature = "operator")]
 pub mod observe;
 pub mod observed;
 pub mod plan;

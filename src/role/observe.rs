@@ -13,9 +13,8 @@ pub async fn observe_after(
     before: Seen<ObservedRole>,
     actions: &[Action],
 ) -> Seen<ObservedRole> {
-    let document = |a: &Action| matches!(a, Action::PutDocument { .. } | Action::DeleteDocument);
     match before {
-        Seen::Value(role) if actions.iter().all(document) => {
+        Seen::Value(role) if actions.iter().all(Action::is_of_document) => {
             let document = Seen::from_result(aws.iam().role_policy(name, POLICY_NAME).await);
             Seen::Value(ObservedRole { document, ..role })
         }

@@ -54,6 +54,13 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// True if it writes or deletes our document, and nothing else of the role.
+    pub fn is_of_document(&self) -> bool {
+        matches!(self, Self::PutDocument { .. } | Self::DeleteDocument)
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
