@@ -13,7 +13,7 @@ from stacklib.paths import E2E, StackError
 READERS = 100
 REVOKES_PER_SECOND = 50
 # Until the end, after the operator was started anew: it has to write the earlier date into every role's policy, within its rate limits.
-LEAD_SECONDS = 240
+LEAD_SECONDS = 120
 PROBED = 5
 PATIENCE_SECONDS = 180
 

@@ -62,6 +62,40 @@ async fn a_role_rests_and_is_used_again() {
     world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
 }
 
+/// IAM answers few questions per second, and a thousand grants may end in one.
+#[tokio::test]
+async fn an_end_reads_the_policy_alone() {
+    let scene = Scene::with("glance", resting).await;
+    let Scene { world, ids, operator, .. } = &scene;
+    world.workload("ingest").await.put(&ids.bucket, "in/x", "content").await.allowed();
+    for (name, duration) in [("first", "1h"), ("second", "2h")] {
+        world.ask(name, "data", "reports", "in/", duration).await;
+        world.grant_active(name).await;
+    }
+    scene.still().await;
+    let mark = operator.journal().mark();
+    world.grants().delete("first", &DeleteParams::default()).await.unwrap();
+    world.gone(&world.grants(), "first").await;
+    let since = operator.journal().since(mark);
+    let count = |operation: &str| since.iter().filter(|e| e.operation.name == operation).count();
+    assert_eq!(count("PutRolePolicy"), 1);
+    assert!(count("GetRolePolicy") >= 2, "before the write and after it");
+    let revoked = since.iter().position(|e| e.operation.name == "RevokeGrant").expect("RevokeGrant");
+    let before = since.iter().take(revoked).filter(|e| e.operation.name == "ListRolePolicies");
+    assert_eq!(before.count(), 0, "{since:?}");
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
+    // What the role has beside it is found at the next whole look, which the next window needs.
+    let wide = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let name = world.role_name("reports");
+    let put = world.root().iam.put_role_policy().role_name(&name).policy_name("wide");
+    put.policy_document(wide.to_string()).send().await.unwrap();
+    world.ask("third", "data", "reports", "in/", "1h").await;
+    world.grant_active("third").await;
+    let own = || async { world.role_policies(&name).await.filter(|p| p.len() == 1).map(drop) };
+    world.until("the foreign policy is gone", own).await;
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
+}
+
 #[tokio::test]
 async fn it_goes_a_day_after_its_last_use() {
     let Scene { world, ids, operator, .. } = Scene::with("goes", resting).await;
