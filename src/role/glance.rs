@@ -34,7 +34,7 @@ pub(super) async fn glance(
     }
     let document = Seen::from_result(aws.iam().role_policy(name, POLICY_NAME).await);
     // Without one, the role may be gone as well.
-    document.value().is_some().then(|| Seen::Value(ObservedRole { document, ..before }))
+    document.value().is_some().then_some(Seen::Value(ObservedRole { document, ..before }))
 }
 
 /// True if the plan that was drawn from a glance may be carried out.
