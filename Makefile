@@ -45,7 +45,7 @@ krew: ## Build kubectl-securebucket, and pack it with its manifest for Krew
 demo: ## The whole story on this machine: refused, granted, refused again with the operator dead
 	@e2e/demo
 
-bench: ## AWS calls, times, lateness of ends and memory, beside the goals (about 6 minutes)
+bench: ## AWS calls, times, lateness of ends and memory, beside the goals (about 8 minutes)
 	@e2e/bench
 
 clean: down ## Stop the stack and remove what was built here; the tools of this machine stay
