@@ -517,7 +517,8 @@ class Rbac(unittest.TestCase):
         text = render({**REQUIRED, "admission": {"enabled": False}})
         self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "Role")], ["securebucket-lease"])
         self.assertEqual([rights(role["rules"]) for role in operators(text, "ClusterRole")],
-                         [{("", "namespaces", None): {"get", "list", "watch"}, **NAMESPACED_RIGHTS}])
+                         [merged({("", "namespaces", None): {"get", "list", "watch"}, ("securebucket.io", "securebuckets", None): {"operate"}},
+                                 NAMESPACED_RIGHTS)])
         self.assertEqual([d["metadata"]["name"] for d in of_kind(text, "ValidatingAdmissionPolicy")], ["securebucket-configmaps"])
         elsewhere = render({**REQUIRED, "admission": {"install": False}})  # installed by another release: read and proven all the same
         self.assertEqual([rights(role["rules"]) for role in operators(elsewhere, "ClusterRole")], [merged(cluster_rights(), NAMESPACED_RIGHTS)])

@@ -117,7 +117,8 @@ async fn converge(
     desired: Desired,
 ) -> Result<Next, PassError> {
     let key = ObjectKey::of(&object);
-    let asked = object.annotations().get(RECONCILE_AT).cloned();
+    // An empty one asks for nothing: the admission policy lets everybody write it.
+    let asked = object.annotations().get(RECONCILE_AT).filter(|at| !at.is_empty()).cloned();
     let handled = object.status.as_ref().and_then(|s| s.handled_reconcile_at.clone());
     let new = asked.is_some() && asked != handled;
     // During a lockdown it undoes nothing, now or later: it is handled by a look at everything.

@@ -1,4 +1,4 @@
-//! Carries out one action at a time. Ids are written to status before anything is built on them.
+//! Carries out actions in order. Ids are written to status before anything is built on them.
 
 use kube::Api;
 
@@ -46,7 +46,7 @@ pub struct Done {
 }
 
 impl Executor<'_> {
-    /// Carries the actions out in order. A failed creation ends the run, because everything after it builds on it; a failed setting does not
+    /// Carries the actions out in order; the rotation of a new key beside the public access block of its bucket. A failed creation ends the run, because everything after it builds on it; a failed setting does not
     /// keep the other settings from being made, but it keeps access from being widened.
     ///
     /// # Errors

@@ -73,9 +73,15 @@ pub fn decide(facts: &Facts<'_>, install: &Installation) -> Step {
     if !held && status.removal.is_none() {
         return Step::AddFinalizer;
     }
-    if let Some(review) = reviewed(facts, install) {
-        return Step::RecordReview(review);
+    let step = next(facts, status, deleting, install);
+    // What ends access does not wait for what is only to be written down.
+    match reviewed(facts, install) {
+        Some(review) if matches!(step, Step::Settled | Step::Wait { .. }) => Step::RecordReview(review),
+        _ => step,
     }
+}
+
+fn next(facts: &Facts<'_>, status: &DecryptGrantStatus, deleting: bool, install: &Installation) -> Step {
     if status.ended.is_some() {
         return remove(facts, status, deleting, install);
     }

@@ -14,7 +14,7 @@ use crate::role::state::{RoleKey, RoleState};
 #[derive(Default)]
 pub struct Roles {
     states: Mutex<BTreeMap<RoleKey, RoleState>>,
-    /// When the look at AWS began that a state comes from.
+    /// When the look at AWS began that a state comes from: its document at least, which is what proofs stand on.
     looked: Mutex<BTreeMap<RoleKey, Instant>>,
     /// Each role that is there as it was last looked at whole, and when that look began.
     whole: Mutex<BTreeMap<RoleKey, (ObservedRole, Instant)>>,

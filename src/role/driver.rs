@@ -82,9 +82,11 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     let ending = !mine.held.is_empty() && !locked;
     let aws = if ending || locked { ctx.aws.narrowing() } else { ctx.aws.clone() };
     let mut done: Option<(Seen<ObservedRole>, Vec<Action>)> = None;
-    for round in 0.. {
+    let (mut round, mut may_glance) = (0, !obey);
+    loop {
         let begun = Instant::now();
-        let glance = if round == 0 && !obey { glance(ctx, &aws, &desired.name, key, ending).await } else { None };
+        let glance =
+            if std::mem::take(&mut may_glance) { glance(ctx, &aws, &desired.name, key, ending).await } else { None };
         let glanced = glance.is_some();
         let partly = glanced || done.as_ref().is_some_and(|(_, actions)| actions.iter().all(Action::is_of_document));
         let observed = match (done.take(), glance) {
@@ -99,6 +101,9 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
             ctx.roles.saw(key, &observed, begun);
         }
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
+        if glanced && !enough(&drawn.plan, &observed) {
+            continue;
+        }
         if drawn.plan.widens && !fresh {
             // Caches may be behind: what gives access is computed from what the API server says now. What takes it away waits for nobody.
             objects = match listed(ctx, key).await {
@@ -113,6 +118,8 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         }
         let held_back = ctx.may_widen().err().filter(|_| drawn.plan.hold_back());
         if glanced && !enough(&drawn.plan, &observed) {
+            // What is listed must not be older than what is seen.
+            fresh = false;
             continue;
         }
         tell::foreign(ctx, key, &objects, &drawn.plan);
@@ -132,8 +139,8 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
         execute(ctx, &desired, &drawn.plan, key, &objects).await?;
         tell::drifted(ctx, key, &objects, &drawn.plan, Reason::DriftRepaired);
         done = Some((observed, drawn.plan.actions));
+        round += 1;
     }
-    Err(PassError::Conflict)
 }
 
 /// Carries out what takes access away, and no more. A role that is not there has nothing to lose.

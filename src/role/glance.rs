@@ -1,7 +1,7 @@
 //! What a pass may begin with instead of a whole look at the role: IAM answers few questions per second, and a thousand grants may end in one.
 //!
-//! Only where nothing can come of it that was not so: CreateRole refuses a name that was taken since, and what takes windows out of a document is
-//! right whatever else the role has. Anything else is done after a whole look.
+//! Only where nothing can come of it that was not so: CreateRole refuses a name that was taken since, and windows are taken out of the document as it is
+//! now. Anything else is done after a whole look, and so is what follows a pass that failed: IAM may have refused it because of what was not looked at.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::reconcile::context::Context;
 /// How long what was seen of a role that was not there is good enough to create it.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// The role as it was seen a moment before; of one that loses windows, the document as it is now. `None` where the role must be looked at.
+/// That there is no role, if that was seen a moment before; of one that loses windows the document as it is now, and the rest as the last whole look
+/// found it, one drift check ago at most. `None` where the role must be looked at.
 pub(super) async fn glance(
     ctx: &Context,
     aws: &Aws,
@@ -28,7 +29,7 @@ pub(super) async fn glance(
     if absent {
         return Some(Seen::Absent);
     }
-    let (before, at) = ctx.roles.whole(key).filter(|_| ending)?;
+    let (before, at) = ctx.roles.whole(key).filter(|_| ending && ctx.roles.seen(key).is_some())?;
     if at.elapsed() >= ctx.drift_check(&key.to_string()) {
         return None;
     }
@@ -42,12 +43,15 @@ pub(super) fn enough(plan: &Plan, glance: &Seen<ObservedRole>) -> bool {
     if glance.is_absent() {
         return matches!(plan.actions.first(), Some(Action::Create { .. }));
     }
-    !plan.widens && plan.problem.is_none() && plan.actions.iter().all(Action::is_of_document)
+    let clear = plan.problem.is_none() && plan.unreadable.is_empty();
+    clear && !plan.widens && plan.actions.iter().all(Action::is_of_document)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::calls::Call;
+    use crate::aws::error::{AwsError, AwsErrorKind};
     use crate::domain::policy::Document;
     use crate::role::observed::RoleHead;
     use crate::role::state::Problem;
@@ -87,6 +91,10 @@ mod tests {
             assert!(!enough(&plan(vec![put(), more.clone()]), &role()), "{more}");
         }
         assert!(!enough(&Plan { widens: true, ..plan(vec![put()]) }, &role()));
+        let (call, kind, nothing) = (Call::GetPolicy, AwsErrorKind::AccessDenied, String::new);
+        let unreadable =
+            vec![AwsError { call, kind, code: None, status: 403, message: nothing(), resource: nothing() }];
+        assert!(!enough(&Plan { unreadable, ..Plan::default() }, &role()));
         let problem = Some(Problem::stalled("RoleNameTaken", "no"));
         assert!(!enough(&Plan { problem, ..Plan::default() }, &role()));
     }

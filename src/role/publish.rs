@@ -3,10 +3,13 @@
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use super::desired::window;
+use super::document::reads;
 use super::state::{RoleKey, RoleState};
 use crate::api::DecryptGrant;
 use crate::api::condition::{is_true, types};
 use crate::bucket::access::role_keys;
+use crate::domain::installation::Installation;
 use crate::grant::deadline::{opened, removal_due};
 use crate::grant::terms::{Target, target};
 use crate::reconcile::context::{Context, ObjectKey};
@@ -30,7 +33,7 @@ pub(super) fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
             let Target { namespace, name } = target(grant);
             ctx.queues.buckets.add_apart(ObjectKey { namespace, name }, LISTED);
         }
-        if concerned(grant, &before, &state) {
+        if concerned(grant, &before, &state, &ctx.install) {
             let name = ObjectKey { namespace: key.namespace.clone(), name: grant.name_any() };
             match removal_due(grant) {
                 Some(at) if at <= ctx.clock.aws_now() => ctx.queues.grants.add_urgent(name, Instant::now()),
@@ -42,14 +45,18 @@ pub(super) fn publish(ctx: &Context, key: &RoleKey, state: RoleState) {
 
 /// True if a grant of the role has to hear of the change. One that is on its way, or on its way out, hears of every change; to one that is in use
 /// the windows of others are nothing, and it may have many neighbours.
-fn concerned(grant: &DecryptGrant, before: &RoleState, now: &RoleState) -> bool {
+fn concerned(grant: &DecryptGrant, before: &RoleState, now: &RoleState, install: &Installation) -> bool {
     let Some(status) = &grant.status else { return true };
     if status.removal.is_some() {
         return false;
     }
     let in_use = is_true(&status.conditions, types::ACTIVE) && status.ended.is_none();
     let uid = grant.metadata.uid.as_deref().unwrap_or_default();
-    let own = |s: &RoleState| (s.role_id.clone(), s.problem.clone(), s.restricted.clone(), s.left_out.contains(uid));
+    let window = window(grant, install);
+    let reads = |s: &RoleState| window.as_ref().is_some_and(|(w, _)| s.document.as_ref().is_some_and(|d| reads(d, w)));
+    let own = |s: &RoleState| {
+        (s.role_id.clone(), s.problem.clone(), s.restricted.clone(), s.left_out.contains(uid), reads(s))
+    };
     !in_use || grant.metadata.deletion_timestamp.is_some() || own(before) != own(now)
 }
 
@@ -58,6 +65,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::installation::tests::installation;
     use crate::role::state::Problem;
 
     fn grant(status: &serde_json::Value) -> DecryptGrant {
@@ -72,6 +80,7 @@ mod tests {
 
     #[test]
     fn a_grant_in_use_hears_of_what_concerns_it_alone() {
+        let install = installation();
         let before = RoleState { role_id: Some("AROA1".into()), ..RoleState::default() };
         let windows = RoleState { document_since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..before.clone() };
         let others = [
@@ -81,10 +90,10 @@ mod tests {
             RoleState { left_out: ["u".to_owned()].into(), ..before.clone() },
         ];
         let used = grant(&active());
-        assert!(!concerned(&used, &before, &windows));
+        assert!(!concerned(&used, &before, &windows, &install));
         for other in others {
-            assert!(concerned(&used, &before, &other), "{other:?}");
-            assert!(concerned(&used, &other, &before), "{other:?}");
+            assert!(concerned(&used, &before, &other, &install), "{other:?}");
+            assert!(concerned(&used, &other, &before, &install), "{other:?}");
         }
         let mut ended = active();
         ended["ended"] = json!({"reason": "Expired", "at": "2026-01-01T01:00:00Z", "message": ""});
@@ -98,8 +107,8 @@ mod tests {
         for on_its_way in
             [grant(&json!({})), grant(&json!({"expiresAt": "2026-01-01T01:00:00Z"})), grant(&ended), deleted]
         {
-            assert!(concerned(&on_its_way, &before, &windows), "{on_its_way:?}");
+            assert!(concerned(&on_its_way, &before, &windows, &install), "{on_its_way:?}");
         }
-        assert!(!concerned(&grant(&removed), &before, &windows));
+        assert!(!concerned(&grant(&removed), &before, &windows, &install));
     }
 }

@@ -96,6 +96,29 @@ async fn an_end_reads_the_policy_alone() {
     world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
 }
 
+/// The operator may write no policy to a role without its boundary: what a glance does not show is looked at when AWS refuses.
+#[tokio::test]
+async fn an_end_finds_a_role_that_was_changed_since() {
+    let scene = Scene::with("changed", |o| resting(o).refusals_expected()).await;
+    let Scene { world, ids, .. } = &scene;
+    world.workload("ingest").await.put(&ids.bucket, "in/x", "content").await.allowed();
+    for (name, duration) in [("first", "1h"), ("second", "2h")] {
+        world.ask(name, "data", "reports", "in/", duration).await;
+        world.grant_active(name).await;
+    }
+    scene.still().await;
+    let (iam, name) = (world.root().iam, world.role_name("reports"));
+    iam.delete_role_permissions_boundary().role_name(&name).send().await.unwrap();
+    for grant in ["first", "second"] {
+        world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
+        world.grants().delete(grant, &DeleteParams::default()).await.unwrap();
+        world.gone(&world.grants(), grant).await;
+    }
+    world.workload("reports").await.get(&ids.bucket, "in/x").await.denied();
+    let role = iam.get_role().role_name(&name).send().await.unwrap().role.unwrap();
+    assert!(role.permissions_boundary.is_some(), "put back before the policy was written");
+}
+
 #[tokio::test]
 async fn it_goes_a_day_after_its_last_use() {
     let Scene { world, ids, operator, .. } = Scene::with("goes", resting).await;

@@ -50,6 +50,8 @@ async fn a_disabled_key() {
     let all = conditions(&bucket);
     assert!(all.iter().any(|c| c.type_ == "Stalled" && c.message.contains("reconcile-at")), "{all:#?}");
     assert!(all.iter().any(|c| c.type_ == "Restricted" && c.message.contains("disabled")), "{all:#?}");
+    // An empty one asks for nothing: it may be written by those who may not ask.
+    scene.world.reconcile_at("data", "").await;
     scene.several_checks().await;
     assert_eq!(scene.world.facets(&scene.ids).await["key"], "Disabled");
     scene.obeyed().await;

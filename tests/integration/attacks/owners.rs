@@ -161,6 +161,8 @@ async fn edit_does_not_undo_what_a_responder_tightened() {
     // Other changes leave it as it is, and taking it away undoes nothing.
     taken(patch(&eve, &world, json!({"metadata": {"labels": {"a": "b"}}})).await);
     taken(patch(&eve, &world, asked(Value::Null)).await);
+    // Nor does an empty one, which the operator takes for none (`tightened::a_disabled_key`).
+    taken(patch(&eve, &world, asked(json!(""))).await);
     let object = json!({"apiVersion": "securebucket.io/v1alpha1", "kind": "SecureBucket", "spec": {},
         "metadata": {"name": "new", "annotations": {"securebucket.io/reconcile-at": "now"}}});
     let outcome = send(&eve, "POST", &path(ns, "securebuckets"), "application/json", object).await;
