@@ -132,13 +132,19 @@ def run(name: str, command: list[str], quiet: bool = False,
     note = "" if code == 0 else f"exit code {code}"
     if count and code == 0 and passed == 0:
         code, note = 1, "not one test was found"
-    remarks = campaigns("".join(lines)) + (failures("".join(lines)) if code else [])
+    remarks = campaigns("".join(lines)) + (broken_runs("".join(lines)) + failures("".join(lines)) if code else [])
     return Outcome(name, code != 0, time.monotonic() - started, note, passed, failed, remarks)
 
 
 def campaigns(output: str) -> list[str]:
     """How many runs there were, and what came of them."""
     return re.findall(r"^(faults: scenario \S+: N=.*(?:all converged|FAILED)(?:, \d+ more NOT MADE within FAULTS_MINUTES)?).*$", output, re.M)
+
+
+def broken_runs(output: str) -> list[str]:
+    """Which fault was not survived, as `FAULT=` takes it, and the beginning of what was wrong then; of the first few."""
+    found = re.findall(r"^faults: (FAULT=.*:)\n(.*)$", output, re.M)
+    return [text[:400] for run in found[:4] for text in run]
 
 
 def failures(output: str) -> list[str]:

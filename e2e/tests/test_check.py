@@ -2,7 +2,7 @@
 
 import unittest
 
-from stacklib.check import campaigns, cargo_counts, failures, unittest_counts
+from stacklib.check import broken_runs, campaigns, cargo_counts, failures, unittest_counts
 
 CARGO = """\
 running 3 tests
@@ -38,6 +38,11 @@ class Naming(unittest.TestCase):
         self.assertEqual(failures(UNITTEST), ["test_names (e2e.tests.test_chart.Chart.test_names)",
                                               "test_values (e2e.tests.test_chart.Chart.test_values)"])
         self.assertEqual(failures("error[E0425]: cannot find value\n  --> src/lib.rs\n"), ["error[E0425]: cannot find value"])
+
+    def test_a_fault_that_was_not_survived_is_named(self) -> None:
+        output = "x\nfaults: FAULT='A:kms CreateKey#1:Delay' (hit request 3 of 9, 3.0s):\nS1: an Allow without an end\nmore\nfaults: scenario A: 50 of 57 runs\n"
+        self.assertEqual(broken_runs(output), ["FAULT='A:kms CreateKey#1:Delay' (hit request 3 of 9, 3.0s):", "S1: an Allow without an end"])
+        self.assertEqual(broken_runs("faults: scenario A: 50 of 57 runs after 102s\n"), [])
 
     def test_campaigns_say_how_many_runs_there_were(self) -> None:
         line = "faults: scenario A: N=219 requests, 57 runs (1 kinds: Delay 57), all converged; 9 attempts to read\n"
