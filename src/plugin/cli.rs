@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::cli_asking::{ExtendArgs, RequestArgs};
+use super::exit::{Exit, Failure, Outcome};
 use super::names::{Account, Named};
 use crate::api::lockdown::LockdownLevel;
 use crate::domain::time::parse_duration;
@@ -80,6 +81,35 @@ pub enum Form {
     Wide,
     /// `kind.group/name`.
     Name,
+}
+
+impl Cli {
+    /// The form that `-o` asks for.
+    ///
+    /// # Errors
+    /// If the command does not print in that form.
+    pub fn form(&self) -> Outcome<Option<Form>> {
+        let has: &[Form] = match self.command {
+            Command::List(_) => &[Form::Json, Form::Yaml, Form::Wide, Form::Name],
+            Command::WhoCan(_) => &[Form::Json, Form::Yaml, Form::Wide],
+            Command::Why(_) | Command::Doctor(_) | Command::CanI(_) | Command::RoleArn(_) => &[Form::Json, Form::Yaml],
+            Command::Completion(_) | Command::Complete(_) => &[],
+            // What they write.
+            _ => &[Form::Json, Form::Yaml, Form::Name],
+        };
+        let word = |form: &Form| form.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        match self.common.output {
+            Some(form) if !has.contains(&form) => {
+                let others: Vec<String> = has.iter().map(|f| format!("-o {}", word(f))).collect();
+                let others = if others.is_empty() { "no -o at all".into() } else { others.join(", ") };
+                Err(Failure::new(
+                    Exit::Usage,
+                    format!("-o {}: this command does not have it; it has {others}", word(&form)),
+                ))
+            }
+            form => Ok(form),
+        }
+    }
 }
 
 /// Whether anything is changed.

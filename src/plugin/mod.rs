@@ -39,7 +39,12 @@ use talk::Session;
 /// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let out = Out::new(cli.common.output);
+    let form = cli.form();
+    let out = Out::new(form.as_ref().ok().copied().flatten());
+    if let Err(failure) = form {
+        out.failure(&failure);
+        return failure.exit.into();
+    }
     // Another provider would have to be in the build.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

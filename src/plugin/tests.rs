@@ -52,6 +52,32 @@ fn exit_codes_are_documented() {
 }
 
 #[test]
+fn a_form_that_a_command_does_not_have_is_refused() {
+    let form = |line: &str| {
+        let words = ["kubectl-securebucket"].into_iter().chain(line.split(' '));
+        Cli::try_parse_from(words).unwrap().form().map_err(|f| (f.exit, f.message))
+    };
+    for line in
+        ["list -o wide", "list -o name", "who-can b -o wide", "why g -o json", "approve g -o name", "doctor -o yaml"]
+    {
+        assert!(form(line).unwrap().is_some(), "{line}");
+    }
+    assert_eq!(form("why g"), Ok(None));
+    for line in [
+        "who-can b -o name",
+        "why g -o wide",
+        "can-i request b -o name",
+        "role-arn sa -o wide",
+        "approve g -o wide",
+        "completion bash -o json",
+    ] {
+        let (exit, message) = form(line).unwrap_err();
+        assert_eq!(exit, Exit::Usage, "{line}");
+        assert!(message.starts_with("-o ") && message.contains("it has "), "{line}: {message}");
+    }
+}
+
+#[test]
 fn kubectls_own_flags_stand_where_people_put_them() {
     for line in [
         "approve g -n analytics --context c --as bob --as-group owners --dry-run=server -o yaml",
