@@ -84,6 +84,8 @@ async fn waiting_ends_with_access_or_without() {
     said.exactly("decryptgrant.securebucket.io/good handed back\n");
     let key = crate::support::facets::ids(&world.bucket_ready("data").await).key;
     assert!(world.kms_grants(&key).await.is_empty());
+    // The proof is in status a moment before the object goes.
+    world.gone(&world.grants_in(asks), "good").await;
     let again = world.plugin(alice, &format!("hand-back good -n {asks}"));
     again.refused(&["there is no DecryptGrant", &format!("kubectl securebucket list -n {asks}")]);
     world.plugin(alice, &format!("hand-back sbkt/data -n {asks}")).with(2, &["is no DecryptGrant"]);
