@@ -160,10 +160,15 @@ impl Waker {
             &status.break_glass,
         ));
         let for_bucket =
-            json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal, pending]);
+            json!([grant.uid(), active, status.expires_at.is_some(), status.kms_grant, ended, status.removal]);
+        let Target { namespace, name } = target(grant);
+        let bucket = ObjectKey { namespace, name };
+        // Somebody may be about to decide on it, and sees it on the bucket alone.
+        if self.changed("grant/pending", &key, json!(pending)) {
+            self.queues.buckets.add_now(bucket.clone());
+        }
         if self.changed("grant/bucket", &key, for_bucket) || gone {
-            let Target { namespace, name } = target(grant);
-            self.queues.buckets.add_apart(ObjectKey { namespace, name }, LISTED);
+            self.queues.buckets.add_apart(bucket, LISTED);
         }
         if self.changed("grant/ended", &key, json!(ended)) || gone {
             let account = &grant.spec.subject.service_account_ref.name;
@@ -201,8 +206,9 @@ impl Waker {
         }
         if gone {
             let kinds =
-                ["grant", "grant/role", "grant/bucket", "grant/end", "grant/ended", "grant/extended", "grant/reviews"];
+                ["grant", "grant/role", "grant/bucket", "grant/pending", "grant/end", "grant/ended", "grant/extended"];
             self.forget(&key, &kinds);
+            self.forget(&key, &["grant/reviews"]);
         }
     }
 
