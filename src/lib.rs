@@ -10,6 +10,8 @@ pub mod bucket;
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod clock;
+#[cfg(feature = "operator")]
+mod coalesce;
 pub mod domain;
 pub mod grant;
 #[cfg(feature = "operator")]

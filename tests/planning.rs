@@ -24,6 +24,8 @@ mod fixtures;
 mod foreign;
 #[path = "planning/generate.rs"]
 mod generate;
+#[path = "planning/glass_reviews.rs"]
+mod glass_reviews;
 #[path = "planning/glass_rows.rs"]
 mod glass_rows;
 #[path = "planning/grant_beside.rs"]

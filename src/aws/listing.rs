@@ -4,18 +4,18 @@
 //! must see a list that was *begun after* it asked (its own revocation is in it then); but they need not each make one.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::time::Instant;
 
 use super::error::AwsError;
 use super::kms::Kms;
+use crate::coalesce::Coalesced;
 use crate::role::observed::ObservedGrant;
 
 /// All grants on a key, or why they could not be listed.
 pub type Listed = Result<Arc<Vec<ObservedGrant>>, AwsError>;
-/// The last list of one key, and when it was begun.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Listed)>>>;
+/// Lists of one key.
+type Slot = Arc<Coalesced<Listed>>;
 
 /// Lists under way, by the key's ARN.
 #[derive(Debug, Default)]
@@ -27,21 +27,9 @@ impl Listings {
     /// # Errors
     /// If AWS refuses or does not answer. All who waited for the same list get the same error.
     pub async fn grants(&self, kms: &Kms, key_arn: &str) -> Listed {
-        let asked = Instant::now();
         let slot = Arc::clone(self.lock().entry(key_arn.to_owned()).or_default());
-        let listed = {
-            // Fair: whoever is next makes a list that is new enough for all who wait behind it.
-            let mut last = slot.lock().await;
-            match &*last {
-                Some((begun, listed)) if *begun >= asked => listed.clone(),
-                _ => {
-                    let begun = Instant::now();
-                    let listed = kms.list_grants(key_arn).await.map(Arc::new);
-                    *last = Some((begun, listed.clone()));
-                    listed
-                }
-            }
-        };
+        let list = async { Ok::<_, Infallible>(kms.list_grants(key_arn).await.map(Arc::new)) };
+        let Ok(listed) = slot.get(list).await;
         // Nobody waits: forget it. (The map has one handle and we have the other.)
         let mut slots = self.lock();
         if Arc::strong_count(&slot) <= 2 {

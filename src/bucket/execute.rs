@@ -46,8 +46,9 @@ pub struct Done {
 }
 
 impl Executor<'_> {
-    /// Carries the actions out in order; the rotation of a new key beside the public access block of its bucket. A failed creation ends the run, because everything after it builds on it; a failed setting does not
-    /// keep the other settings from being made, but it keeps access from being widened.
+    /// Carries the actions out in order; the rotation of a new key beside the public access block of its bucket. A failed creation ends the run,
+    /// because everything after it builds on it; a failed setting does not keep the other settings from being made, but it keeps access from being
+    /// widened.
     ///
     /// # Errors
     /// If status cannot be written: then nothing more may be done.

@@ -15,7 +15,8 @@ use crate::domain::policy::Document;
 use crate::domain::time::parse_instant;
 use crate::reconcile::context::{Context, lock};
 use crate::role::desired::window;
-use crate::role::document::{GrantInput, POLICY_NAME, window_absent};
+use crate::role::document::{GrantInput, window_absent};
+use crate::role::observe::observe_own;
 use crate::role::state::RoleKey;
 
 type SeenRole = Seen<(String, Option<Document>)>;
@@ -61,13 +62,14 @@ pub async fn look(
 async fn look_at_role(ctx: &Context, aws: &Aws, grant: &DecryptGrant, terms: &ResolvedTerms) -> SeenRole {
     let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
     let name = role_name(&ctx.install.cluster, namespace, &terms.service_account);
-    let iam = aws.iam();
-    let (head, document) = tokio::join!(iam.role(&name), iam.role_policy(&name, POLICY_NAME));
-    match (Seen::from_result(head), Seen::from_result(document)) {
-        (Seen::Value(head), Seen::Value(document)) => Seen::Value((head.role_id, Some(document))),
-        (Seen::Value(head), Seen::Absent) => Seen::Value((head.role_id, None)),
-        (Seen::Absent, _) => Seen::Absent,
-        (Seen::Unreadable(e), _) | (_, Seen::Unreadable(e)) => Seen::Unreadable(e),
+    match observe_own(aws, &name).await {
+        Seen::Value(role) => match role.document {
+            Seen::Value(document) => Seen::Value((role.head.role_id, Some(document))),
+            Seen::Absent => Seen::Value((role.head.role_id, None)),
+            Seen::Unreadable(e) => Seen::Unreadable(e),
+        },
+        Seen::Absent => Seen::Absent,
+        Seen::Unreadable(e) => Seen::Unreadable(e),
     }
 }
 

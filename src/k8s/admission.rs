@@ -18,6 +18,7 @@ use crate::admission::judge::{Complete, SETTLING, Wanted, judge, wanted};
 use crate::admission::proof::{false_request, false_review};
 use crate::admission::{Subject, rules};
 use crate::api::{DecryptGrant, GrantReview};
+use crate::coalesce::Coalesced;
 use crate::domain::enforcement::Enforcement;
 
 /// Time between two looks at the policies. While something is wrong the first looks come sooner.
@@ -37,8 +38,8 @@ struct Shared {
     namespace: String,
     wanted: Vec<Wanted>,
     state: Mutex<State>,
-    /// One look at a time: who waits for one takes the next, which began after he asked.
-    looking: tokio::sync::Mutex<Option<(Instant, Enforcement)>>,
+    /// One look at a time, for all who wait for it.
+    looks: Coalesced<Enforcement>,
 }
 
 struct State {
@@ -68,7 +69,7 @@ impl Guard {
             namespace: namespace.to_owned(),
             wanted: wanted(),
             state: Mutex::new(state),
-            looking: tokio::sync::Mutex::default(),
+            looks: Coalesced::default(),
         })))
     }
 
@@ -147,13 +148,10 @@ impl Shared {
 
     /// Reads all of them, proves what is not proven yet, and notes what came of it.
     async fn look(&self) -> Result<Enforcement, ApiError> {
-        let asked = Instant::now();
-        // Fair: whoever is next makes a look that is new enough for all who wait behind it.
-        let mut last = self.looking.lock().await;
-        if let Some((_, known)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
-            return Ok(known.clone());
-        }
-        let begun = Instant::now();
+        self.looks.get(self.look_now()).await
+    }
+
+    async fn look_now(&self) -> Result<Enforcement, ApiError> {
         let found = join_all(self.wanted.iter().map(|w| self.read(w))).await;
         let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
         let looks: Vec<_> = self.wanted.iter().cloned().zip(found).collect();
@@ -162,7 +160,6 @@ impl Shared {
             Err(problem) => Enforcement { since: None, problem: Some(problem) },
         };
         self.lock().now = now.clone();
-        *last = Some((begun, now.clone()));
         Ok(now)
     }
 

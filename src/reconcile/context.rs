@@ -199,7 +199,8 @@ impl Context {
         if before == known {
             return;
         }
-        let named = |g: &DecryptGrant| self.caches.reviews.list().iter().any(|r| named_by(g, r));
+        let reviews = self.caches.reviews.list();
+        let named = |g: &DecryptGrant| reviews.iter().any(|r| named_by(g, r));
         let open = |g: &DecryptGrant| match &g.status {
             None => true,
             Some(s) => s.expires_at.is_none() && s.ended.is_none() || unreviewed(s) || s.ended.is_none() && named(g),
@@ -207,8 +208,8 @@ impl Context {
         for grant in self.caches.grants.list().iter().filter(|g| open(g)) {
             self.queues.grants.add_now(ObjectKey::of(&**grant));
         }
-        for review in self.caches.reviews.list() {
-            self.queues.reviews.add_now(ObjectKey::of(&*review));
+        for review in &reviews {
+            self.queues.reviews.add_now(ObjectKey::of(&**review));
         }
     }
 

@@ -168,8 +168,12 @@ impl<K: Ord + Clone + Send + Debug + 'static> Queue<K> {
 
     /// Asks for a pass over `key` now, or as soon as its last pass began this long ago.
     pub fn add_apart(&self, key: K, apart: Duration) {
-        let due = self.shared.lock().begun.get(&key).map_or_else(Instant::now, |at| Instant::now().max(*at + apart));
-        self.add(key, due);
+        let mut state = self.shared.lock();
+        let now = Instant::now();
+        let due = state.begun.get(&key).map_or(now, |at| now.max(*at + apart));
+        state.add(key, due, Which::Usual);
+        drop(state);
+        self.shared.changed.notify_one();
     }
 
     /// Starts nothing that is not urgent until [`Queue::resume`].

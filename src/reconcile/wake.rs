@@ -205,10 +205,17 @@ impl Waker {
             }
         }
         if gone {
-            let kinds =
-                ["grant", "grant/role", "grant/bucket", "grant/pending", "grant/end", "grant/ended", "grant/extended"];
+            let kinds = [
+                "grant",
+                "grant/role",
+                "grant/bucket",
+                "grant/pending",
+                "grant/end",
+                "grant/ended",
+                "grant/extended",
+                "grant/reviews",
+            ];
             self.forget(&key, &kinds);
-            self.forget(&key, &["grant/reviews"]);
         }
     }
 

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use super::desired::{DesiredRole, desired_role, returning, with_held};
 use super::document::{Built, DutyInput, Inputs, POLICY_NAME, build, held_denies};
 use super::evidence::Evidence;
-use super::glance::{enough, glance};
-use super::observe::{observe, observe_after};
+use super::glance::{enough, look};
 use super::observed::ObservedRole;
 use super::plan::{Action, Need, Plan, need, plan, rests_until};
 use super::publish::publish;
@@ -85,21 +84,8 @@ async fn pass(ctx: &Context, key: &RoleKey) -> Result<Next, PassError> {
     let (mut round, mut may_glance) = (0, !obey);
     loop {
         let begun = Instant::now();
-        let glance =
-            if std::mem::take(&mut may_glance) { glance(ctx, &aws, &desired.name, key, ending).await } else { None };
-        let glanced = glance.is_some();
-        let partly = glanced || done.as_ref().is_some_and(|(_, actions)| actions.iter().all(Action::is_of_document));
-        let observed = match (done.take(), glance) {
-            (Some((before, actions)), _) => observe_after(&aws, &desired.name, before, &actions).await,
-            (None, Some(seen)) => seen,
-            (None, None) => {
-                let expected = ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some());
-                observe(&aws, &desired.name, expected).await
-            }
-        };
-        if !partly {
-            ctx.roles.saw(key, &observed, begun);
-        }
+        let glance = std::mem::take(&mut may_glance).then_some(ending);
+        let (observed, glanced) = look(ctx, &aws, &desired.name, key, done.take(), glance).await;
         let mut drawn = draw(ctx, key, &desired, &objects, &observed, obey).await;
         if glanced && !enough(&drawn.plan, &observed) {
             continue;

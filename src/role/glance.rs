@@ -1,11 +1,14 @@
-//! What a pass may begin with instead of a whole look at the role: IAM answers few questions per second, and a thousand grants may end in one.
+//! How a pass looks at a role, and what it may begin with instead of a whole look at the role: IAM answers few questions per second, and a thousand grants may end in one.
 //!
 //! Only where nothing can come of it that was not so: CreateRole refuses a name that was taken since, and windows are taken out of the document as it is
 //! now. Anything else is done after a whole look, and so is what follows a pass that failed: IAM may have refused it because of what was not looked at.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::document::POLICY_NAME;
+use super::observe::{observe, observe_after};
 use super::observed::ObservedRole;
 use super::plan::{Action, Plan};
 use super::state::RoleKey;
@@ -16,15 +19,43 @@ use crate::reconcile::context::Context;
 /// How long what was seen of a role that was not there is good enough to create it.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// That there is no role, if that was seen a moment before; of one that loses windows the document as it is now, and the rest as the last whole look
-/// found it, one drift check ago at most. `None` where the role must be looked at.
-pub(super) async fn glance(
+/// Looks at a role: after what was `done` to what was seen; or, for `glance` (`Some(true)` while windows are taken out), as far as that is needed.
+/// Also says whether it was but a glance.
+pub(super) async fn look(
     ctx: &Context,
     aws: &Aws,
     name: &str,
     key: &RoleKey,
-    ending: bool,
-) -> Option<Seen<ObservedRole>> {
+    done: Option<(Seen<ObservedRole>, Vec<Action>)>,
+    glance: Option<bool>,
+) -> (Seen<ObservedRole>, bool) {
+    let begun = Instant::now();
+    if let Some((before, actions)) = done {
+        let whole = !actions.iter().all(Action::is_of_document);
+        let observed = observe_after(aws, name, before, &actions).await;
+        if whole {
+            ctx.roles.saw(key, &observed, begun);
+        }
+        return (observed, false);
+    }
+    if let Some(ending) = glance
+        && let Some(seen) = self::glance(ctx, aws, name, key, ending).await
+    {
+        return (seen, true);
+    }
+    let observed = observe(aws, name, expected(ctx, key)).await;
+    ctx.roles.saw(key, &observed, begun);
+    (observed, false)
+}
+
+/// False if the role was absent when it was last looked at.
+fn expected(ctx: &Context, key: &RoleKey) -> bool {
+    ctx.roles.seen(key).is_none_or(|(s, _)| s.role_id.is_some())
+}
+
+/// That there is no role, if that was seen a moment before; of one that loses windows the document as it is now, and the rest as the last whole look
+/// found it, one drift check ago at most. `None` where the role must be looked at.
+async fn glance(ctx: &Context, aws: &Aws, name: &str, key: &RoleKey, ending: bool) -> Option<Seen<ObservedRole>> {
     let absent = ctx.roles.seen(key).is_some_and(|(state, at)| state.role_id.is_none() && at.elapsed() < LATELY);
     if absent {
         return Some(Seen::Absent);

@@ -19,12 +19,13 @@ pub async fn observe_after(
             Seen::Value(ObservedRole { document, ..role })
         }
         // AWS has just made it, and makes a role without policies.
-        Seen::Absent if matches!(actions.first(), Some(Action::Create { .. })) => created(aws, name).await,
+        Seen::Absent if matches!(actions.first(), Some(Action::Create { .. })) => observe_own(aws, name).await,
         _ => observe(aws, name, true).await,
     }
 }
 
-async fn created(aws: &Aws, name: &str) -> Seen<ObservedRole> {
+/// Reads the role of this name with our policy alone, as if there were no others.
+pub async fn observe_own(aws: &Aws, name: &str) -> Seen<ObservedRole> {
     let iam = aws.iam();
     let (head, document) = tokio::join!(iam.role(name), iam.role_policy(name, POLICY_NAME));
     match Seen::from_result(head) {

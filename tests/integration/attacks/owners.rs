@@ -29,6 +29,16 @@ async fn two(world: &World) -> (Client, Client) {
     (eve.client(world).await, olga.client(world).await)
 }
 
+/// The same two and a responder, with a SecureBucket `data` of the owner's.
+async fn three(world: &World) -> (Client, Client, Client) {
+    let (eve, olga) = two(world).await;
+    let rex = Person::named("rex");
+    bind(world, "securebucket-responder", &rex, &world.namespace).await;
+    let rex = rex.client(world).await;
+    taken(create(&olga, &world.namespace, "SecureBucket", "data", json!({"grants": {"approvals": 2}})).await);
+    (eve, olga, rex)
+}
+
 #[tokio::test]
 async fn edit_changes_nothing_of_who_may_decrypt() {
     let world = World::new("atkedit").await;
@@ -90,11 +100,7 @@ async fn edit_does_not_delete_what_says_who_may_decrypt() {
 async fn a_lockdown_is_set_by_responders_and_owners_and_lifted_by_responders() {
     let world = World::new("atklock").await;
     let ns = &world.namespace;
-    let (eve, olga) = two(&world).await;
-    let rex = Person::named("rex");
-    bind(&world, "securebucket-responder", &rex, ns).await;
-    let rex = rex.client(&world).await;
-    taken(create(&olga, ns, "SecureBucket", "data", json!({"grants": {"approvals": 2}})).await);
+    let (eve, olga, rex) = three(&world).await;
     let lockdown = |value: Value| json!({"spec": {"lockdown": value}});
     let lift = |id: Value| json!({"metadata": {"annotations": {"securebucket.io/lift-lockdown": id}}});
     let shut = lockdown(json!({"reason": "leaked laptop"}));
@@ -148,11 +154,7 @@ async fn a_gitops_tool_needs_the_owners_role() {
 async fn edit_does_not_undo_what_a_responder_tightened() {
     let world = World::new("atkreopen").await;
     let ns = &world.namespace;
-    let (eve, olga) = two(&world).await;
-    let rex = Person::named("rex");
-    bind(&world, "securebucket-responder", &rex, ns).await;
-    let rex = rex.client(&world).await;
-    taken(create(&olga, ns, "SecureBucket", "data", json!({"grants": {"approvals": 2}})).await);
+    let (eve, olga, rex) = three(&world).await;
     let asked = |value: Value| json!({"metadata": {"annotations": {"securebucket.io/reconcile-at": value}}});
     let words = ["reconcile-at", "\"delegate\"", "\"lift-lockdown\"", "securebucket-owner"];
     refused(patch(&eve, &world, asked(json!("now"))).await, "delegate", &words);
