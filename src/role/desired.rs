@@ -200,8 +200,14 @@ pub fn with_held(
 ) -> Inputs {
     for deny in observed.map(super::document::held_denies).unwrap_or_default() {
         let open = inputs.grants.iter().any(|g| g.bucket.identity == deny.identity);
-        if !open && !released(&deny.identity) {
-            inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny });
+        if open || released(&deny.identity) {
+            continue;
+        }
+        match inputs.held.iter_mut().find(|held| held.identity == deny.identity) {
+            // It refuses already. An earlier date would refuse nothing more: it was written before status had the instant of the end.
+            Some(held) if deny.from <= now && held.bucket_arn == deny.bucket_arn => held.from = deny.from,
+            Some(_) => {}
+            None => inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny }),
         }
     }
     for duty in &mut inputs.duties {
@@ -209,4 +215,45 @@ pub fn with_held(
     }
     inputs.held = earliest(inputs.held);
     inputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::role::document::build;
+
+    const IDENTITY: &str = "0123456789abcdef";
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-01-01T{time}Z").parse().unwrap()
+    }
+
+    fn deny(from: &str, bucket: &str) -> HeldDeny {
+        HeldDeny { identity: IDENTITY.into(), bucket_arn: format!("arn:aws:s3:::{bucket}"), from: at(from) }
+    }
+
+    #[test]
+    fn a_deny_that_refuses_already_keeps_its_date() {
+        let held = |known: Option<HeldDeny>, in_document: HeldDeny, released: bool| {
+            let before = Inputs { held: vec![in_document], ..Inputs::default() };
+            let document = Document::new(build(&before).statements);
+            let mine = Inputs { held: known.into_iter().collect(), ..Inputs::default() };
+            with_held(mine, Some(&document), &|_| released, at("10:00:00")).held
+        };
+        let known = |from| Some(deny(from, "data"));
+        for (mine, in_document, wanted) in [
+            // Written a second after the end, before status had it.
+            (known("09:59:58"), deny("09:59:59", "data"), deny("09:59:59", "data")),
+            (known("09:59:58"), deny("10:00:00", "data"), deny("10:00:00", "data")),
+            // That of an open window: it ends now.
+            (known("09:59:58"), deny("11:00:00", "data"), deny("09:59:58", "data")),
+            (None, deny("11:00:00", "data"), deny("10:00:00", "data")),
+            (None, deny("09:00:00", "data"), deny("09:00:00", "data")),
+            // Somebody edited the statement: it refuses on another bucket.
+            (known("09:59:58"), deny("09:00:00", "another"), deny("09:59:58", "data")),
+        ] {
+            assert_eq!(held(mine.clone(), in_document.clone(), false), [wanted], "{mine:?} {in_document:?}");
+        }
+        assert_eq!(held(None, deny("09:00:00", "data"), true), []);
+    }
 }

@@ -48,7 +48,7 @@ async fn what_was_made_while_a_policy_was_away_does_not_count() {
     chart::admission(&world.client).await;
     let first = proven(&guard).await;
     assert!(poll(|| async { ready().await.filter(|(code, _)| *code == 200) }).await.is_some(), "it becomes ready");
-    assert_eq!(operator.metric("securebucket_admission_enforced").await, 1.0);
+    operator.metric_is("securebucket_admission_enforced", 1.0).await;
     assert_eq!(proven(&guard).await, first, "looked at again, nothing has moved");
 
     // A binding goes, and comes back as it was.
@@ -80,8 +80,8 @@ async fn what_was_made_while_a_policy_was_away_does_not_count() {
     let narrow = json!({"spec": {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}});
     bindings.patch(status.binding_name(), &PatchParams::default(), &Patch::Merge(narrow)).await.unwrap();
     assert!(problem(&guard).await.contains(status.binding_name()));
-    let gauge = || async { (operator.metric("securebucket_admission_enforced").await == 0.0).then_some(()) };
-    assert!(poll(gauge).await.is_some(), "the operator sees it by itself");
+    // The operator sees it by itself.
+    operator.metric_is("securebucket_admission_enforced", 0.0).await;
     assert_eq!(ready().await.unwrap().0, 200, "it goes on ending access: no reason to take it out of service");
 }
 

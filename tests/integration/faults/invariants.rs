@@ -74,8 +74,7 @@ impl Usual {
         let policies = resource_policies(history).map(|(_, p)| comparable(p, mask)).collect();
         let mut counts = BTreeMap::new();
         for (_, operation, parameters) in history.aws() {
-            let role = parameters["RoleName"].as_str().map(|r| mask.text(r)).unwrap_or_default();
-            *counts.entry(format!("{operation} {role}").trim_end().to_owned()).or_default() += 1;
+            *counts.entry(counted_as(operation, parameters, mask)).or_default() += 1;
         }
         Self { policies, counts }
     }
@@ -90,6 +89,12 @@ impl Usual {
         }
         self
     }
+}
+
+/// What effects are counted by: the operation, with the role that it is done to.
+fn counted_as(operation: &str, parameters: &Value, mask: &Mask) -> String {
+    let role = parameters["RoleName"].as_str().map(|r| mask.text(r)).unwrap_or_default();
+    format!("{operation} {role}").trim_end().to_owned()
 }
 
 /// The statements of a policy, masked, in an order that does not depend on the world.
@@ -118,7 +123,7 @@ impl Law<'_> {
         self.finalizers(history, &mut found);
         self.resource_policies(history, &mut found);
         if let Some(usual) = self.usual {
-            self.counts(usual, &Usual::of(entries, self.mask), &mut found);
+            self.counts(usual, history, &mut found);
         }
         found
     }
@@ -348,11 +353,16 @@ impl Law<'_> {
     }
 
     /// One fault has an operation repeated once, and no more: who writes what is there already has not looked.
-    fn counts(&self, usual: &Usual, made: &Usual, found: &mut Vec<String>) {
-        for (operation, count) in &made.counts {
-            let most = usual.counts.get(operation).copied().unwrap_or_default() + 1;
-            if *count > most {
-                found.push(format!("{operation} had an effect {count} times, at most {most} were expected"));
+    fn counts(&self, usual: &Usual, history: History<'_>, found: &mut Vec<String>) {
+        for (operation, count) in Usual::of(history.entries(), self.mask).counts {
+            let most = usual.counts.get(&operation).copied().unwrap_or_default() + 1;
+            if count > most {
+                let of = history.aws().filter(|(_, o, p)| counted_as(o, p, self.mask) == operation);
+                let each: Vec<String> = of.map(|(e, _, p)| format!("\n  at {}: {p}", e.asked)).collect();
+                found.push(format!(
+                    "{operation} had an effect {count} times, at most {most} were expected:{}",
+                    each.concat()
+                ));
             }
         }
     }

@@ -16,6 +16,7 @@ use super::hooks::{AwsHook, KubeHook, journaled, journaled_client};
 use super::journal::Journal;
 use super::kube_journal::KubeJournal;
 use super::log::Log;
+use super::wait::poll;
 use super::{Stack, chart, http};
 
 /// Settings of one operator; [`OperatorBuilder::start`] runs it.
@@ -253,6 +254,12 @@ impl Operator {
     pub async fn metric(&self, name: &str) -> f64 {
         let all = self.metrics().await;
         http::value(&all, name).unwrap_or_else(|| panic!("{name} is not in\n{all}"))
+    }
+
+    /// Waits until one of them is `wanted`: counted is after status was written.
+    pub async fn metric_is(&self, name: &str, wanted: f64) {
+        let reached = || async { (self.metric(name).await == wanted).then_some(()) };
+        assert!(poll(reached).await.is_some(), "{name} is {}, not {wanted}", self.metric(name).await);
     }
 
     /// Its log.
