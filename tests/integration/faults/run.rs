@@ -39,8 +39,8 @@ pub const OBJECT: &str = "in/x";
 
 /// How long a grant lasts that is to end by itself: long enough for a fault and its retries inside of it, on a machine that is not busy.
 pub const SHORT: Duration = Duration::from_secs(6);
-/// Time between two looks at a world that should be as in the run without faults.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Time between two looks at a world that should be as in the run without faults: at first, and at most. A look is thirty requests.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// Time for which nothing may change before a world counts as at rest.
 const REST: Duration = Duration::from_millis(1500);
 
@@ -281,7 +281,7 @@ impl<'a> Run<'a> {
         if poll(|| async { (count_roles(&self.root).await == roles).then_some(()) }).await.is_none() {
             self.problem(format!("{name}: not {roles} roles within {PATIENCE:?}"));
         }
-        let mut before = None;
+        let (mut before, mut pause) = (None, AGAIN.0);
         loop {
             let found = Snapshot::take(&self.world, &self.root, &self.mask).await.lines;
             let against = wanted.as_ref().or(before.as_ref());
@@ -295,7 +295,8 @@ impl<'a> Run<'a> {
                 self.snapshots.lock().unwrap().push((name, found));
                 return;
             }
-            tokio::time::sleep(if wanted.is_some() { AGAIN } else { REST }).await;
+            tokio::time::sleep(if wanted.is_some() { pause } else { REST }).await;
+            pause = (pause * 3 / 2).min(AGAIN.1);
             before = Some(found);
         }
     }
