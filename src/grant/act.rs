@@ -35,11 +35,14 @@ impl Work<'_> {
         let meta = &self.grant.metadata;
         let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-        match within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
-            Ok(_) => tell::forgotten(&self.grant),
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
+        if let Err(error) = within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
+            // The answer may be lost, and no later pass finds what is gone: it is asked for, so that the line in the log is not lost as well.
+            let left = within(REQUEST_TIMEOUT, self.api.get_metadata_opt(&self.grant.name_any())).await?;
+            if left.is_some_and(|left| left.metadata.uid == meta.uid) {
+                return Err(error.into());
+            }
         }
+        tell::forgotten(&self.grant);
         Ok(())
     }
 

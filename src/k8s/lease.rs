@@ -186,12 +186,19 @@ impl Lease {
     /// Gives the lease up, so that another need not wait. Only when all work has stopped; best effort.
     pub async fn release(&self) {
         let mut held = self.held.lock().await;
-        let mut record = held.record.clone();
-        let spec = record.spec.get_or_insert_default();
-        spec.holder_identity = Some(String::new());
-        // What client-go writes: candidates that count from the record wait one second.
-        spec.lease_duration_seconds = Some(1);
-        match self.election.write(&record).await {
+        let mut outcome = self.election.write(&released(&held.record)).await;
+        if outcome.as_ref().is_err_and(ApiError::is_conflict) {
+            // A renewal was under way when the work stopped, and nobody waited for its answer.
+            outcome = match self.election.read().await {
+                Ok(now) => match self.reconcile(&mut held, now) {
+                    Ok(()) => self.election.write(&released(&held.record)).await,
+                    // There is nothing of ours to give up.
+                    Err(_) => return,
+                },
+                Err(error) => Err(error),
+            };
+        }
+        match outcome {
             Ok(fresh) => held.record = fresh,
             Err(error) => tracing::info!(lease = self.election.name, %error, "could not release the lease"),
         }
@@ -250,6 +257,16 @@ impl Lease {
         held.record = now;
         Ok(())
     }
+}
+
+/// The record of a lease that nobody holds.
+fn released(record: &Record) -> Record {
+    let mut record = record.clone();
+    let spec = record.spec.get_or_insert_default();
+    spec.holder_identity = Some(String::new());
+    // What client-go writes: candidates that count from the record wait one second.
+    spec.lease_duration_seconds = Some(1);
+    record
 }
 
 impl Election {

@@ -229,3 +229,18 @@ async fn a_deleted_lease_is_lost() {
     store.0.lock().unwrap().0 = None;
     assert_eq!(a.hold().await, LeaseLost::Deleted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_nobody_waited_for_does_not_keep_the_lease() {
+    for (renewed_by_us, left) in [(true, ""), (false, "a")] {
+        let store = Store::default();
+        let a = store.acquire("a").await;
+        let stamp = MicroTime(FUTURE.parse().unwrap());
+        if renewed_by_us {
+            a.held.lock().await.sent.push(stamp.clone());
+        }
+        store.edit(|v| v["spec"]["renewTime"] = serde_json::to_value(&stamp).unwrap());
+        a.release().await;
+        assert_eq!(store.holder(), left, "another process under our name keeps what is its own");
+    }
+}

@@ -11,13 +11,11 @@ use super::find::{named, of_kind, try_get};
 use super::names::Kind;
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
-use super::wait::{Look, briefly, unanswered, until};
+use super::wait::{Look, MOMENT, briefly, unanswered, until};
 use crate::api::condition::{find, is_true, types};
 use crate::api::lockdown::{LockdownLevel, LockdownStatus};
 use crate::api::{LIFT_LOCKDOWN, SecureBucket};
 
-/// How long the latch is looked for without `--wait`.
-const MOMENT: Duration = Duration::from_secs(3);
 /// Digits of an id that are enough.
 const DIGITS: usize = 4;
 /// Attempts to write on the version that was read: the operator writes status meanwhile.

@@ -1,7 +1,5 @@
 //! `request`: a DecryptGrant in one's own name, and what becomes of it in the first moments.
 
-use std::time::Duration;
-
 use kube::ResourceExt;
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -12,14 +10,11 @@ use super::find::{of_kind, try_get};
 use super::names::{Kind, generated};
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
-use super::wait::{Look, briefly, unanswered, until};
+use super::wait::{Look, MOMENT, briefly, unanswered, until};
 use super::whoami::Me;
 use crate::api::DecryptGrant;
 use crate::api::condition::{find, is_true, types};
 use crate::grant::agree::AWAITING;
-
-/// How long the first state is looked for without `--wait`.
-const MOMENT: Duration = Duration::from_secs(3);
 
 /// Asks.
 ///

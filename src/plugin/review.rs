@@ -1,7 +1,5 @@
 //! `approve`, `deny`, `revoke`: a GrantReview in the namespace of the bucket, of exactly what is shown before it is written.
 
-use std::time::Duration;
-
 use kube::api::PostParams;
 use serde_json::json;
 
@@ -12,15 +10,13 @@ use super::names::{Kind, another, review as review_name};
 use super::out::{Out, clean};
 use super::talk::{MANAGER, Refusal, Session, answer};
 use super::terms::{Terms, groups, terms};
-use super::wait::{Look, briefly, unanswered, until};
+use super::wait::{Look, MOMENT, briefly, unanswered, until};
 use super::whoami::Me;
 use crate::api::condition::{find, types};
 use crate::api::grant_review::Decision;
 use crate::api::{DecryptGrant, GrantReview, SecureBucket};
 use crate::grant::review::person::{Person, same};
 
-/// How long the operator's judgement is looked for without `--wait`.
-const MOMENT: Duration = Duration::from_secs(3);
 /// Attempts to find a name that is free.
 const NAMES: usize = 3;
 

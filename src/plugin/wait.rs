@@ -13,6 +13,9 @@ use super::talk::Refusal;
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// How long is looked, without `--wait`, for what an operator does at once: enough for one that is busy.
+pub const MOMENT: Duration = Duration::from_secs(10);
+
 /// What a look has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look<T> {

@@ -11,7 +11,7 @@ use crate::support::{Operator, World};
 /// Added to each call, so that what waits for an answer can be told from what does not.
 const LATENCY: Duration = Duration::from_millis(40);
 /// Time between two checks; far longer than a check takes.
-const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(6);
 
 fn spec() -> Value {
     let entry = json!({"name": "a", "duty": "Producer", "serviceAccountRef": {"name": "app"}, "prefixes": ["in/"]});

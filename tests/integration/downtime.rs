@@ -88,7 +88,7 @@ async fn long_absence(name: &str, seconds: i64) {
     }
     let operator = world.operator().kube_hook(api_server_ahead(world.moved())).start();
     removed(&world, &ids, &grant).await;
-    world.workload("reports").await.get(&ids.bucket, "in/x").await.denied();
+    reports.get(&ids.bucket, "in/x").await.denied();
     for n in 0..3 {
         world.bucket_ready(&format!("new{n}")).await;
     }

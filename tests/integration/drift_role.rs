@@ -150,9 +150,7 @@ async fn the_role_deleted_is_made_again_for_its_duty() {
     let scene = Scene::watched("norole").await;
     let before = role(&scene).await;
     let name = scene.world.role_name("etl");
-    let iam = scene.world.root().iam;
-    iam.delete_role_policy().role_name(&name).policy_name("securebucket").send().await.unwrap();
-    iam.delete_role().role_name(&name).send().await.unwrap();
+    scene.world.delete_role(&name).await;
     let exists = || async { scene.world.role_policies(&name).await.filter(|p| p.len() == 1).map(drop) };
     scene.world.until("the role is there again", exists).await;
     assert_eq!(role(&scene).await, before);

@@ -155,9 +155,7 @@ async fn lost(name: &str) -> (World, crate::support::facets::Ids) {
     world.grants().patch("g", &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
     world.grants().delete("g", &DeleteParams::default()).await.unwrap();
     world.gone(&world.grants(), "g").await;
-    let (iam, role) = (world.root().iam, world.role_name("reports"));
-    iam.delete_role_policy().role_name(&role).policy_name("securebucket").send().await.unwrap();
-    iam.delete_role().role_name(&role).send().await.unwrap();
+    world.delete_role(&world.role_name("reports")).await;
     assert_eq!(world.kms_grants(&ids.key).await.len(), 1);
     (world, ids)
 }

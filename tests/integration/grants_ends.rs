@@ -92,10 +92,7 @@ async fn the_kms_grant_is_revoked_by_hand_and_not_issued_again() {
 async fn its_role_is_deleted_by_hand() {
     let (scene, reports) = reading_in(Scene::watched("delrole").await).await;
     let Scene { world, ids, operator, .. } = &scene;
-    let iam = world.root().iam;
-    let name = world.role_name("reports");
-    iam.delete_role_policy().role_name(&name).policy_name("securebucket").send().await.unwrap();
-    iam.delete_role().role_name(&name).send().await.unwrap();
+    world.delete_role(&world.role_name("reports")).await;
     over(world, "Revoked", "role").await;
     assert!(reports.aws.s3.get_object().bucket(&ids.bucket).key("in/x").send().await.is_err());
     assert_eq!(world.kms_grants(&ids.key).await, [], "the grant to the old role is gone too");

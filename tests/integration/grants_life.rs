@@ -33,7 +33,7 @@ async fn from_request_to_expiry() {
     let token = world.token_for("reports", AUDIENCE).await;
     assert!(world.assume(&world.role_arn("reports"), &token).await.is_denied());
 
-    let (grant, duration) = scene.short_grant("g", &["in/"]).await;
+    let (grant, duration) = scene.grant_of_at_least(32, "g", &["in/"]).await;
     let reports = world.workload("reports").await;
     assert_eq!(reports.get(&ids.bucket, "in/x").await.allowed(), "content");
     assert_eq!(reports.list(&ids.bucket, "in/").await.allowed().len(), 2);

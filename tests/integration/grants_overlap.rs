@@ -108,12 +108,11 @@ async fn two_with_the_same_end_share_a_statement_and_end_apart() {
     let Scene { world, ids, operator: _operator, .. } = scene("same").await;
     // Both clocks must start within one second: tried until they do.
     let mut pair = None;
-    for attempt in 0..10 {
+    for attempt in 0..30 {
         let names = [format!("a{attempt}"), format!("b{attempt}")];
         let prefixes = ["calls/2025/", "calls/2026/"];
-        for (name, prefix) in names.iter().zip(prefixes) {
-            world.ask(name, "data", "reports", prefix, "1h").await;
-        }
+        let ask = |i: usize| world.ask(&names[i], "data", "reports", prefixes[i], "1h");
+        tokio::join!(ask(0), ask(1));
         let a = world.grant_active(&names[0]).await;
         let b = world.grant_active(&names[1]).await;
         if expires(&a) == expires(&b) {

@@ -91,7 +91,8 @@ async fn two_of_three_agree() {
     let late = world.review(&grant, "Approve", "dave").await;
     world.counted(&late, "TooLate").await;
     assert_eq!(state(&world.grants().get("g").await.unwrap()), "Granted");
-    world.workload("reports").await.get(&ids.bucket, "in/x").await.allowed();
+    let reports = world.workload("reports").await;
+    reports.get(&ids.bucket, "in/x").await.allowed();
 
     // Revoked, it is over, and the read is refused.
     let revoke = world.review(&grant, "Revoke", "dave").await;
@@ -101,7 +102,7 @@ async fn two_of_three_agree() {
     assert!(end.message.contains("revoked by dave"), "{}", end.message);
     world.counted(&revoke, "Counted").await;
     world.counted(&carol, "Counted").await;
-    world.workload("reports").await.get(&ids.bucket, "in/x").await.denied();
+    reports.get(&ids.bucket, "in/x").await.denied();
     assert!(world.kms_grants(&ids.key).await.is_empty());
     world.event("data", "GrantRevoked", "revoked by dave").await;
     let after = world.review(&grant, "Approve", "erin").await;

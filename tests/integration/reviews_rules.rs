@@ -11,7 +11,7 @@ use crate::scene::{Scene, spec};
 use crate::support::World;
 use crate::support::hooks::api_server_ahead;
 use crate::support::reviews::{asked_by, review_spec};
-use crate::support::wait::{conditions, grant_conditions, state};
+use crate::support::wait::{conditions, grant_conditions, poll, state};
 
 fn stalled(grant: &DecryptGrant) -> String {
     find(grant_conditions(grant), types::STALLED).map(|c| c.message.clone()).unwrap_or_default()
@@ -34,7 +34,7 @@ async fn the_strictest_rules_and_what_was_taken_back() {
     let Scene { world, operator, .. } = asking("strict", 1).await;
     // Raised while it waits for its time: approved it is, and it waits.
     let mut spec = asked_by("alice");
-    let begin = world.now() + SignedDuration::from_secs(25);
+    let begin = world.now() + SignedDuration::from_secs(60);
     spec["notBefore"] = json!(securebucket::domain::time::format_instant(begin));
     world.create_grant_in(&world.namespace, "g", spec).await.unwrap();
     let grant = world.grant_state("g", "AwaitingApproval").await;
@@ -211,6 +211,12 @@ async fn who_may_ask_for_what() {
     assert!(message.contains("spec.grants.ticketPattern"), "{message}");
 }
 
+async fn a_second_after(grant: &DecryptGrant) {
+    let created = grant.metadata.creation_timestamp.as_ref().unwrap().0.as_second();
+    let later = || async { (jiff::Timestamp::now().as_second() > created).then_some(()) };
+    assert!(poll(later).await.is_some());
+}
+
 #[tokio::test]
 async fn as_many_as_may_be_open() {
     let Scene { world, operator: _operator, .. } = asking("many", 1).await;
@@ -218,7 +224,10 @@ async fn as_many_as_may_be_open() {
     let first = world.awaiting("a", "alice").await;
     world.review(&first, "Approve", "bob").await;
     world.grant_active("a").await;
-    world.awaiting("b", "alice").await;
+    // By age, which Kubernetes keeps in whole seconds.
+    a_second_after(&first).await;
+    let second = world.awaiting("b", "alice").await;
+    a_second_after(&second).await;
     world.request("c", "alice").await;
     let grant = world.grant_state("c", "TooManyOpen").await;
     assert!(

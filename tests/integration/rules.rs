@@ -75,7 +75,7 @@ async fn a_rule_that_holds_no_more_when_access_begins_approved_nothing() {
         spec["notBefore"] = json!(securebucket::domain::time::format_instant(begin));
         spec
     };
-    world.create_grant_in(&world.namespace, "g", at(20)).await.unwrap();
+    world.create_grant_in(&world.namespace, "g", at(60)).await.unwrap();
     world.grant_state("g", "Scheduled").await;
     terms(&world, json!({"approvals": 1})).await;
     let grant = world.grant_state("g", "AwaitingApproval").await;
@@ -95,7 +95,7 @@ async fn a_rule_that_holds_no_more_when_access_begins_approved_nothing() {
 #[tokio::test]
 async fn a_rule_refuses_whoever_agrees() {
     let Scene { world, operator, .. } = asking("denyrule", 1).await;
-    let begin = world.now() + SignedDuration::from_secs(25);
+    let begin = world.now() + SignedDuration::from_secs(3_600);
     let mut spec = asked_by("alice");
     spec["notBefore"] = json!(securebucket::domain::time::format_instant(begin));
     world.create_grant_in(&world.namespace, "before", spec).await.unwrap();

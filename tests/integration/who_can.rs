@@ -86,7 +86,7 @@ async fn whoever_is_listed_reads_and_nobody_else() {
 async fn what_has_expired_is_listed_no_more() {
     let scene = Scene::new("whoexp").await;
     scene.world.workload("ingest").await.put(&scene.ids.bucket, "in/x", "content").await.allowed();
-    scene.short_grant("g", &["in/"]).await;
+    scene.grant_of_at_least(32, "g", &["in/"]).await;
     listed(&scene.world, &["etl", "NS/g"]).await;
     listed(&scene.world, &["etl"]).await;
     assert_eq!(readers(&scene, &["etl", "reports"]).await, ["etl"]);

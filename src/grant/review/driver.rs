@@ -7,7 +7,7 @@ use kube::Api;
 use super::decision::verdict;
 use super::eligible::{Case, Doubt, created, no_such_grant};
 use super::rules::both;
-use crate::api::condition::{Set, types, update};
+use crate::api::condition::{Set, is_true, types, update};
 use crate::api::decrypt_grant::DecryptGrantStatus;
 use crate::api::grant_review::Decision;
 use crate::api::{DecryptGrant, GrantReview, GrantReviewStatus};
@@ -41,6 +41,11 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<(), PassError> {
     }
     let named = &review.spec.grant_ref;
     let grant = ctx.caches.grants.get(&named.namespace, &named.name);
+    let before = review.status.clone().unwrap_or_default();
+    if grant.is_none() && is_true(&before.conditions, types::COUNTED) {
+        // It counted while there was something to decide: that stays true of it when the grant is handed back or forgotten.
+        return Ok(());
+    }
     let waits = |s: &DecryptGrantStatus| s.expires_at.is_none() && s.ended.is_none() || unreviewed(s);
     if grant.as_ref().is_some_and(|g| g.status.as_ref().is_none_or(waits)) {
         // Nobody is told that a review counts which was made while an admission policy was away.
@@ -55,7 +60,6 @@ async fn pass(ctx: &Context, key: &ObjectKey) -> Result<(), PassError> {
         Ok(()) => Set::yes(types::COUNTED, "Counted", what),
         Err(doubt) => Set::no(types::COUNTED, doubt.reason, &doubt.message),
     };
-    let before = review.status.clone().unwrap_or_default();
     let generation = review.metadata.generation.unwrap_or_default();
     let status = GrantReviewStatus {
         observed_generation: Some(generation),

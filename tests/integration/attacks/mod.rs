@@ -13,9 +13,8 @@ mod rules;
 mod writers;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::{DeleteParams, PostParams};
+use kube::api::DeleteParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use securebucket::admission::{self, Subject};
@@ -23,6 +22,7 @@ use securebucket::api::DecryptGrant;
 use serde_json::{Value, json};
 
 use crate::support::person::Person;
+use crate::support::rights::until_known;
 use crate::support::wait::{poll, state};
 use crate::support::world::grant_spec;
 use crate::support::{Stack, World, chart};
@@ -44,29 +44,7 @@ async fn give(world: &World, kind: &str, role: &str, person: &Person, namespace:
         "Role" => Api::<Role>::namespaced(world.client.clone(), namespace).get(role).await.unwrap().rules,
         _ => Api::<ClusterRole>::all(world.client.clone()).get(role).await.unwrap().rules,
     };
-    let rule = rule.unwrap().swap_remove(0);
-    // The authorizer learns it from a watch, some moments later.
-    let api: Api<SubjectAccessReview> = Api::all(world.client.clone());
-    let first = |list: Option<Vec<String>>| list.and_then(|l| l.first().cloned());
-    let attributes = ResourceAttributes {
-        group: first(rule.api_groups),
-        resource: first(rule.resources),
-        verb: rule.verbs.last().cloned(),
-        name: first(rule.resource_names),
-        namespace: Some(namespace.into()),
-        ..Default::default()
-    };
-    let spec = SubjectAccessReviewSpec {
-        user: Some(person.username.clone()),
-        resource_attributes: Some(attributes),
-        ..Default::default()
-    };
-    let review = SubjectAccessReview { spec, ..Default::default() };
-    let known = || async {
-        let answer = api.create(&PostParams::default(), &review).await.unwrap();
-        answer.status.is_some_and(|s| s.allowed).then_some(())
-    };
-    assert!(poll(known).await.is_some(), "{role} is not known to be {}'s", person.username);
+    until_known(&world.client, &person.username, rule.unwrap().swap_remove(0), Some(namespace)).await;
 }
 
 /// Gives somebody what `edit` would: every usual verb on all that is ours, subresources too, and no other verb.

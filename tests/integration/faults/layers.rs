@@ -69,7 +69,10 @@ impl Outside {
             Kind::ErrorApplied => Ok(server_error(service)),
             _ => Err(ConnectorError::io("injected: the connection broke".into())),
         };
-        self.carry(verdict, writes, self.sent(write, sending, delay_of(verdict, writes)), failed).await
+        let sending = self.clone().sent(write, sending, delay_of(verdict, writes));
+        // The SDK gives an attempt up that takes too long. What AWS does with it is to be noted all the same.
+        let noted = async move { tokio::spawn(sending).await.expect("a request that does not panic") };
+        self.carry(verdict, writes, noted, failed).await
     }
 
     async fn kube(&self, what: KubeRequest, request: http::Request<Body>, next: kube::Client) -> KubeAnswer {
@@ -92,7 +95,7 @@ impl Outside {
             Kind::ErrorApplied => Ok(kube_failure(500, "InternalError")),
             _ => Err(kube::Error::Service("injected: the connection broke".into())),
         };
-        self.carry(verdict, writes, self.sent(write, sending, delay_of(verdict, writes)), failed).await
+        self.carry(verdict, writes, self.clone().sent(write, sending, delay_of(verdict, writes)), failed).await
     }
 
     /// Does to a request what its verdict says.
@@ -135,7 +138,7 @@ impl Outside {
     }
 
     /// Sends, and notes a write in the journal.
-    async fn sent<A>(&self, write: Option<Write>, sending: impl Future<Output = (A, u16, Value)>, late: Duration) -> A {
+    async fn sent<A>(self, write: Option<Write>, sending: impl Future<Output = (A, u16, Value)>, late: Duration) -> A {
         let asked = now();
         let _under_way = self.journal.leaves();
         if !late.is_zero() {

@@ -1,5 +1,7 @@
 //! `request`, `list`, `hand-back`.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kube::api::ListParams;
@@ -101,16 +103,17 @@ async fn waiting_is_given_up_with_a_code_of_its_own() {
 
     let line = format!("exec kubectl-securebucket {}", play.ask("--name stopped --wait"));
     let mut shell = world.shell(alice, &world.namespace, &line);
-    let child = shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    world.until("it is asked for", || async { world.grants_in(asks).get("stopped").await.ok() }).await;
-    // It has looked for a moment, and waits.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let begun = Instant::now();
+    let mut child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.contains("waiting: ")), "it ended without waiting");
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    let said = Said::from(child.wait_with_output().unwrap());
+    // At once, and not when five minutes are over.
+    let begun = Instant::now();
+    let mut said = Said::from(child.wait_with_output().unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    said.err = told.collect::<Vec<_>>().join("\n");
     said.with(130, &["interrupted", "goes on", "kubectl securebucket why stopped"]);
-    assert!(begun.elapsed() < Duration::from_secs(5));
     world.grants_in(asks).get("stopped").await.unwrap();
 }
 

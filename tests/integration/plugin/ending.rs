@@ -34,6 +34,8 @@ async fn carol_closes_and_opens() {
     world.object_when(&world.grants_in(asks), "g", "ended by the lockdown", ended).await;
 
     // Who looks is told.
+    let nobody = |b: &SecureBucket| b.status.as_ref().unwrap().access.is_empty();
+    world.bucket_when("data", "nobody is listed", nobody).await;
     world.plugin(&carol, "who-can data").with(0, &["locked down since", "nobody can decrypt"]);
     let said = world.plugin(&carol, "why sbkt/data");
     said.with(0, &["LockedDown", "leaked laptop", &format!("--id {id}"), "may do that"]);

@@ -12,6 +12,7 @@ async fn why_names_who_and_how() {
     let play = Play::new("plugwhy", json!({"approvals": 1})).await;
     let Play { world, asks, alice, bob, mallory, .. } = &play;
     world.plugin(alice, &play.ask("--name g")).with(0, &[]);
+    play.awaiting("g").await;
     let said = world.plugin(alice, &format!("why g -n {asks}"));
     let said = said.with(
         0,
@@ -30,6 +31,8 @@ async fn why_names_who_and_how() {
     world.plugin(bob, "why data").with(0, &[&format!("SecureBucket {}/data: Reconciled", world.namespace)]);
     world.plugin(bob, &format!("approve g -n {asks}")).with(0, &[]);
     world.grant_active_in(asks, "g").await;
+    let review = world.reviews().get("g-bob").await.unwrap();
+    world.counted(&review, "Counted").await;
     world.plugin(bob, "why greview/g-bob").with(0, &["GrantReview", "Counted"]);
     let annotate = format!("kubectl annotate sa reports -n {asks}");
     world.plugin(alice, &format!("why g -n {asks}")).with(0, &["Granted", "NotAnnotated", &annotate]);
@@ -44,6 +47,7 @@ async fn who_can_lists_duties_and_grants() {
     let play = Play::new("plugwhocan", json!({"approvals": 1})).await;
     let Play { world, asks, alice, bob, mallory, .. } = &play;
     world.plugin(alice, &play.ask("--name g")).with(0, &[]);
+    play.awaiting("g").await;
     bind(world, "securebucket-viewer", bob, asks).await;
     world.plugin(bob, &format!("approve g -n {asks}")).with(0, &[]);
     let until = world.grant_active_in(asks, "g").await.status.unwrap().expires_at.unwrap();
@@ -81,6 +85,7 @@ async fn role_arns_are_known_before_the_role() {
     let line = format!("role-arn {asks}/reports");
     world.plugin(alice, &line).refused(&["not known", "--account ID --installation NAME"]);
     world.plugin(alice, &play.ask("--name g")).with(0, &[]);
+    play.awaiting("g").await;
     let own = world.install.role_arn(asks, "reports");
     world.plugin(alice, &line).exactly(&format!("{own}\n"));
     // Mallory may compute what everybody can, and look up nothing.

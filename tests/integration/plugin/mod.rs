@@ -9,10 +9,12 @@ mod page;
 
 use kube::Client;
 use kube::api::{Api, PostParams};
+use securebucket::api::DecryptGrant;
 use serde_json::json;
 
 use crate::attacks::bind;
 use crate::support::person::Person;
+use crate::support::wait::state;
 use crate::support::{Operator, World};
 
 /// A bucket `data` that admits the namespace `asks`, whose `reports` may be subject; alice asks there, bob approves.
@@ -42,6 +44,12 @@ impl Play {
         bind(&world, "securebucket-requester", &alice, &asks).await;
         bind(&world, "securebucket-approver", &bob, &world.namespace).await;
         Self { world, operator, asks, alice, bob, mallory: Person::named("mallory").uid("u-mallory") }
+    }
+
+    /// Waits until a request waits for people: a command may come back before the operator has got so far.
+    async fn awaiting(&self, name: &str) {
+        let waits = |g: &DecryptGrant| state(g) == "AwaitingApproval";
+        self.world.object_when(&self.world.grants_in(&self.asks), name, "awaits approval", waits).await;
     }
 
     /// Alice's command line that asks, with further flags.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{operator, scene};
 use crate::scene::Scene;
 use crate::support::World;
+use crate::support::journal::Outcome;
 
 fn allow_all() -> String {
     json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}).to_string()
@@ -128,10 +129,16 @@ async fn the_inventory_of_roles() {
     let operator = operator(&world);
     world.apply_bucket("data", json!({})).await;
     world.bucket_ready("data").await;
-    assert!(operator.log().text().contains("iam:ListRoles"), "{}", operator.log().text());
+    let told = || async { operator.log().text().contains("iam:ListRoles").then_some(()) };
+    world.until("the refusal is in the log", told).await;
     world.allow().await;
     let asked = || async {
-        operator.journal().all().iter().any(|e| e.operation.name == "ListRoles" && !e.denied()).then_some(())
+        operator
+            .journal()
+            .all()
+            .iter()
+            .any(|e| e.operation.name == "ListRoles" && matches!(e.outcome, Outcome::Status(200, _)))
+            .then_some(())
     };
     world.until("it is asked for again", asked).await;
 }

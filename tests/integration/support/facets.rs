@@ -140,6 +140,16 @@ impl World {
             .collect()
     }
 
+    /// Deletes a role by hand. Its policy goes first, and an operator may put that back meanwhile.
+    pub async fn delete_role(&self, role: &str) {
+        let iam = self.root().iam;
+        let gone = || async {
+            let _ = iam.delete_role_policy().role_name(role).policy_name("securebucket").send().await;
+            iam.delete_role().role_name(role).send().await.ok()
+        };
+        self.until("the role is deleted by hand", gone).await;
+    }
+
     /// The inline policies of a role, by name; `None` if there is no such role.
     pub async fn role_policies(&self, role: &str) -> Option<BTreeMap<String, String>> {
         let iam = self.root().iam;

@@ -1,12 +1,14 @@
 //! Namespaces of a world, and what the chart gives the operator in them.
 
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleBinding};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::chart;
+use super::wait::poll;
 use super::world::{OPERATOR, make_account};
 
 /// Makes the namespaces of a world, and gives the operator its rights in them.
@@ -25,6 +27,40 @@ pub async fn make_namespaces(client: &Client, operator: &str, watched: &[String]
         bind(client, namespace, operator, chart::NAMESPACED_ROLE).await;
     }
     bind(client, operator, operator, chart::LEASE_ROLE).await;
+    let user = format!("system:serviceaccount:{operator}:{OPERATOR}");
+    if let Some(rule) = rules_of(client, operator).await.into_iter().next() {
+        until_known(client, &user, rule, None).await;
+    }
+}
+
+/// Rules of a ClusterRole.
+pub async fn rules_of(client: &Client, role: &str) -> Vec<PolicyRule> {
+    Api::<ClusterRole>::all(client.clone()).get(role).await.unwrap().rules.unwrap_or_default()
+}
+
+/// Waits until somebody may do what a rule says: the authorizer learns of bindings from a watch, some moments later.
+pub async fn until_known(client: &Client, user: &str, rule: PolicyRule, namespace: Option<&str>) {
+    let api: Api<SubjectAccessReview> = Api::all(client.clone());
+    let first = |list: Option<Vec<String>>| list.and_then(|l| l.first().cloned());
+    let attributes = ResourceAttributes {
+        group: first(rule.api_groups),
+        resource: first(rule.resources),
+        verb: rule.verbs.last().cloned(),
+        name: first(rule.resource_names),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(user.to_owned()),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let known = || async {
+        let answer = api.create(&PostParams::default(), &review).await.unwrap();
+        answer.status.is_some_and(|s| s.allowed).then_some(())
+    };
+    assert!(poll(known).await.is_some(), "{user} is not known to have {review:?}");
 }
 
 /// Makes a namespace.
@@ -40,6 +76,10 @@ pub async fn bind(client: &Client, namespace: &str, operator: &str, role: &str) 
         "roleRef": role_ref(role), "subjects": subjects(operator),
     });
     chart::apply(&Api::<RoleBinding>::namespaced(client.clone(), namespace), role, &binding).await;
+    let user = format!("system:serviceaccount:{operator}:{OPERATOR}");
+    if let Some(rule) = rules_of(client, role).await.into_iter().next() {
+        until_known(client, &user, rule, Some(namespace)).await;
+    }
 }
 
 fn role_ref(name: &str) -> Value {

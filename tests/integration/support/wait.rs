@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::World;
 
 /// Longest wait for anything. Generous: many worlds share one machine, and a wait that succeeds is short.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Polls until `probe` gives a value. `None` after [`PATIENCE`].
 pub async fn poll<T, F: Future<Output = Option<T>>>(mut probe: impl FnMut() -> F) -> Option<T> {
