@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::{Api, ResourceExt};
 
 use super::agree::{Agreement, Resolution};
@@ -36,9 +36,10 @@ impl Work<'_> {
         let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
         if let Err(error) = within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
-            // The answer may be lost, and no later pass finds what is gone: it is asked for, so that the line in the log is not lost as well.
+            // The answer may be lost, and no later pass comes here: it is asked for, so that the line in the log is not lost as well.
             let left = within(REQUEST_TIMEOUT, self.api.get_metadata_opt(&self.grant.name_any())).await?;
-            if left.is_some_and(|left| left.metadata.uid == meta.uid) {
+            let stays = |left: ObjectMeta| left.uid == meta.uid && left.deletion_timestamp.is_none();
+            if left.is_some_and(|left| stays(left.metadata)) {
                 return Err(error.into());
             }
         }

@@ -10,7 +10,7 @@ use securebucket::api::condition::{is_true, types};
 use securebucket::api::decrypt_grant::EndReason;
 
 use crate::scene::Scene;
-use crate::support::hooks::aws_hook;
+use crate::support::hooks::{aws_hook, kube_hook};
 use crate::support::journal::Entry;
 use crate::support::wait::{grant_conditions, state};
 
@@ -52,6 +52,21 @@ async fn a_record_is_kept_and_then_deleted() {
     world.ask("g", "data", "reports", "in/", "1h").await;
     let grant = world.grant_state("g", "AwaitingApproval").await;
     assert!(grant.uid().unwrap() != uid && !is_true(grant_conditions(&grant), types::APPROVED));
+}
+
+#[tokio::test]
+async fn a_record_whose_deletion_is_not_answered_is_in_the_log_all_the_same() {
+    let hook = kube_hook(|what, request, next| async move {
+        let deletes = what.method == http::Method::DELETE && what.resource == "decryptgrants";
+        let answer = next.send(request).await;
+        if deletes { Err(kube::Error::Service("the test lets no answer through".into())) } else { answer }
+    });
+    let scene = Scene::with("lost", |o| o.config(|c| c.timing.grant_history = KEPT).kube_hook(hook)).await;
+    let (grant, _) = scene.short_grant("g", &["in/"]).await;
+    scene.world.gone(&scene.world.grants(), "g").await;
+    forgotten(&scene, &grant.uid().unwrap()).await;
+    let lines = scene.operator.log().text().lines().filter(|l| l.contains("GrantForgotten")).count();
+    assert_eq!(lines, 1);
 }
 
 #[tokio::test]
