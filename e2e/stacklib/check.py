@@ -36,7 +36,7 @@ LINT = {
 # One run of the operator's life for each request that it makes, with one fault.
 CAMPAIGN = "faults::campaign"
 # What of the campaign is made, unless the caller says otherwise; see tests/integration/faults/mod.rs.
-FAULTS = {"FAULTS": "main", "FAULTS_MINUTES": "25"}
+FAULTS = {"FAULTS": "main", "FAULTS_MINUTES": "30"}
 # Components that a bare Rust installation may lack; their step is then reported as skipped.
 COMPONENT = {"format": "cargo-fmt", "clippy": "cargo-clippy"}
 
