@@ -11,7 +11,7 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use super::cli::{Common, DryRun};
-use super::exit::Failure;
+use super::exit::{Failure, Outcome};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,7 +46,7 @@ impl Session {
         }
         let home = config.default_namespace.clone();
         let namespace = common.namespace.clone().unwrap_or_else(|| home.clone());
-        let client = Client::try_from(config).map_err(|e| unusable(&e))?;
+        let client = Client::try_from(config).map_err(|e| unusable(&chain(&e)))?;
         Ok(Self { client, namespace, home, dry_run: common.dry_run == DryRun::Server })
     }
 
@@ -87,20 +87,36 @@ async fn config(common: &Common) -> Result<Config, Failure> {
         user: common.user.clone(),
     };
     let chosen = options.context.is_some() || options.cluster.is_some() || options.user.is_some();
-    let config = match &common.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|e| unusable(&e))?;
-            Config::from_custom_kubeconfig(file, &options).await
-        }
-        None if chosen => Config::from_kubeconfig(&options).await,
-        // Inside a pod as well, as kubectl does.
-        None => return Config::infer().await.map_err(|e| unusable(&e)),
+    let file = match &common.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
     };
-    config.map_err(|e| unusable(&e))
+    if let Ok(file) = &file {
+        has_user(file, &options)?;
+    }
+    let config = match file {
+        Ok(file) if chosen || common.kubeconfig.is_some() => Config::from_custom_kubeconfig(file, &options).await,
+        Err(error) if chosen || common.kubeconfig.is_some() => return Err(unusable(&chain(&error))),
+        // Inside a pod as well, as kubectl does.
+        _ => return Config::infer().await.map_err(|e| unusable(&chain(&e))),
+    };
+    config.map_err(|e| unusable(&chain(&e)))
 }
 
-fn unusable(error: &dyn std::error::Error) -> Failure {
-    Failure::failed(format!("the kubeconfig is of no use: {}", chain(error)))
+/// Nobody becomes `system:anonymous` by a name that is not there: the client would take it for a user without credentials.
+fn has_user(file: &Kubeconfig, options: &KubeConfigOptions) -> Outcome<()> {
+    let context = options.context.as_ref().or(file.current_context.as_ref());
+    let of_context = || file.contexts.iter().find(|c| Some(&c.name) == context)?.context.as_ref()?.user.clone();
+    match options.user.clone().or_else(of_context) {
+        Some(user) if file.auth_infos.iter().all(|u| u.name != user) => {
+            Err(unusable(&format!("there is no user {user:?} in it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unusable(why: &str) -> Failure {
+    Failure::failed(format!("the kubeconfig is of no use: {why}"))
         .next("kubectl config get-contexts")
         .next("--kubeconfig FILE or --context NAME, or the variable KUBECONFIG")
 }

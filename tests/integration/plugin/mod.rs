@@ -4,6 +4,7 @@
 mod asking;
 mod deciding;
 mod ending;
+mod flags;
 mod looking;
 mod page;
 
