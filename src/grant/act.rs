@@ -36,7 +36,8 @@ impl Work<'_> {
         let same = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
         if let Err(error) = within(REQUEST_TIMEOUT, self.api.delete(&self.grant.name_any(), &parameters)).await {
-            // The answer may be lost, and no later pass comes here: it is asked for, so that the line in the log is not lost as well.
+            // The answer may be lost, or be the one to the client's own second attempt, and no later pass comes here: without a look at what is
+            // left, the line in the log would be lost as well.
             let left = within(REQUEST_TIMEOUT, self.api.get_metadata_opt(&self.grant.name_any())).await?;
             let stays = |left: ObjectMeta| left.uid == meta.uid && left.deletion_timestamp.is_none();
             if left.is_some_and(|left| stays(left.metadata)) {

@@ -192,8 +192,9 @@ impl Lease {
             outcome = match self.election.read().await {
                 Ok(now) => match self.reconcile(&mut held, now) {
                     Ok(()) => self.election.write(&released(&held.record)).await,
-                    // There is nothing of ours to give up.
-                    Err(_) => return,
+                    Err(lost) => {
+                        return tracing::info!(lease = self.election.name, error = %lost, "there is no lease of ours to release");
+                    }
                 },
                 Err(error) => Err(error),
             };

@@ -32,7 +32,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the kubeconfig as kubectl does, and changes it by the flags.
+    /// Reads the kubeconfig as kubectl does, and changes it by the flags. A context whose user is missing from the file is an error.
     ///
     /// # Errors
     /// If there is none, or it is of no use.
@@ -91,22 +91,29 @@ async fn config(common: &Common) -> Result<Config, Failure> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
-    if let Ok(file) = &file {
-        has_user(file, &options)?;
-    }
+    // The file is read once: it may be a pipe.
     let config = match file {
-        Ok(file) if chosen || common.kubeconfig.is_some() => Config::from_custom_kubeconfig(file, &options).await,
-        Err(error) if chosen || common.kubeconfig.is_some() => return Err(unusable(&chain(&error))),
-        // Inside a pod as well, as kubectl does.
-        _ => return Config::infer().await.map_err(|e| unusable(&chain(&e))),
+        Ok(file) => {
+            has_user(&file, &options)?;
+            Config::from_custom_kubeconfig(file, &options).await
+        }
+        Err(error) => Err(error),
     };
-    config.map_err(|e| unusable(&chain(&e)))
+    match config {
+        // Inside a pod as well, as kubectl does.
+        Err(error) if !chosen && common.kubeconfig.is_none() => {
+            Config::incluster().map_err(|_| unusable(&chain(&error)))
+        }
+        config => config.map_err(|error| unusable(&chain(&error))),
+    }
 }
 
 /// Nobody becomes `system:anonymous` by a name that is not there: the client would take it for a user without credentials.
 fn has_user(file: &Kubeconfig, options: &KubeConfigOptions) -> Outcome<()> {
     let context = options.context.as_ref().or(file.current_context.as_ref());
+    // A context may have none, and none is what `kubectl config set-context` writes as "".
     let of_context = || file.contexts.iter().find(|c| Some(&c.name) == context)?.context.as_ref()?.user.clone();
+    let of_context = || of_context().filter(|user| !user.is_empty());
     match options.user.clone().or_else(of_context) {
         Some(user) if file.auth_infos.iter().all(|u| u.name != user) => {
             Err(unusable(&format!("there is no user {user:?} in it")))

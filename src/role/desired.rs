@@ -203,10 +203,11 @@ pub fn with_held(
         if open || released(&deny.identity) {
             continue;
         }
+        let as_written = deny.from <= now && observed.is_some_and(Document::is_certified);
         match inputs.held.iter_mut().find(|held| held.identity == deny.identity) {
-            // It refuses already. An earlier date would refuse nothing more: it was written before status had the instant of the end.
-            Some(held) if deny.from <= now && held.bucket_arn == deny.bucket_arn => held.from = deny.from,
-            Some(_) => {}
+            // It refuses already, as we wrote it before status had the instant of the end. An earlier date would refuse nothing more.
+            Some(held) if as_written && held.bucket_arn == deny.bucket_arn => held.from = deny.from,
+            Some(held) => held.from = held.from.min(now),
             None => inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny }),
         }
     }
@@ -236,7 +237,7 @@ mod tests {
     fn a_deny_that_refuses_already_keeps_its_date() {
         let held = |known: Option<HeldDeny>, in_document: HeldDeny, released: bool| {
             let before = Inputs { held: vec![in_document], ..Inputs::default() };
-            let document = Document::new(build(&before).statements);
+            let document = Document::new(build(&before).statements).certified();
             let mine = Inputs { held: known.into_iter().collect(), ..Inputs::default() };
             with_held(mine, Some(&document), &|_| released, at("10:00:00")).held
         };
@@ -255,5 +256,13 @@ mod tests {
             assert_eq!(held(mine.clone(), in_document.clone(), false), [wanted], "{mine:?} {in_document:?}");
         }
         assert_eq!(held(None, deny("09:00:00", "data"), true), []);
+        // An end that lies ahead: the clock was put right, or somebody else wrote status.
+        assert_eq!(held(known("10:05:00"), deny("11:00:00", "data"), false), [deny("10:00:00", "data")]);
+        // A document that somebody edited is put right.
+        let edited =
+            Document::new(build(&Inputs { held: vec![deny("09:59:59", "data")], ..Inputs::default() }).statements);
+        let mine = Inputs { held: known("09:59:58").into_iter().collect(), ..Inputs::default() };
+        let now = with_held(mine, Some(&edited), &|_| false, at("10:00:00")).held;
+        assert_eq!(now, [deny("09:59:58", "data")]);
     }
 }

@@ -194,8 +194,8 @@ async fn known(scenario: Scenario) -> Known {
     let mut window = SHORT;
     let runs = loop {
         let runs = futures::future::join_all((0..REFERENCES).map(|_| one(scenario, None, None, window))).await;
-        // A busy machine can take a whole short window to open it.
-        if runs.iter().all(|r| r.read) || window > SHORT * 4 {
+        // A busy machine can take a whole short window to open it. What went wrong is told, and not tried again.
+        if runs.iter().all(|r| r.read || !r.problems.is_empty()) || window >= SHORT * 4 {
             break runs;
         }
         window *= 2;
@@ -214,7 +214,7 @@ async fn known(scenario: Scenario) -> Known {
                 points.push(point.clone());
             }
         }
-        let writes = outcome.trace.iter().filter(|p| p.writes && is_firm(p));
+        let writes = outcome.trace.iter().filter(|p| p.writes);
         let names: BTreeSet<String> = writes.map(ToString::to_string).collect();
         firm = Some(firm.map_or(names.clone(), |firm| firm.intersection(&names).cloned().collect()));
     }
@@ -222,11 +222,6 @@ async fn known(scenario: Scenario) -> Known {
     let usual = runs.iter().fold(Usual::default(), |all, run| all.or(&run.usual));
     let reference = Reference { trace: first.trace.clone(), snapshots: first.snapshots.clone(), usual, window };
     Known { reference, points, firm: firm.unwrap_or_default() }
-}
-
-/// How often status is written depends on what a pass finds done by others already.
-fn is_firm(point: &Point) -> bool {
-    point.nth == 1 || !point.label.ends_with("/status")
 }
 
 /// What is broken where. Writes first: there is most to find.

@@ -7,10 +7,11 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::journal::{Entry, Journal, Write, now};
+use super::journal::{Entry, Journal, UnderWay, Write, now};
 use super::plan::{Faults, Kind, Seen, Verdict};
 use super::requests::{aws_label, aws_parameters, kube_counts, kube_label};
 use crate::support::OperatorBuilder;
@@ -69,9 +70,12 @@ impl Outside {
             Kind::ErrorApplied => Ok(server_error(service)),
             _ => Err(ConnectorError::io("injected: the connection broke".into())),
         };
-        let sending = self.clone().sent(write, sending, delay_of(verdict, writes));
-        // The SDK gives an attempt up that takes too long. What AWS does with it is to be noted all the same.
-        let noted = async move { tokio::spawn(sending).await.expect("a request that does not panic") };
+        let noted = async {
+            let left = self.leaves();
+            // The SDK gives an attempt up that takes too long. What AWS does with it is to be noted all the same.
+            let sent = tokio::spawn(self.clone().sent(left, write, sending, delay_of(verdict, writes)));
+            sent.await.expect("a request that does not panic")
+        };
         self.carry(verdict, writes, noted, failed).await
     }
 
@@ -95,7 +99,8 @@ impl Outside {
             Kind::ErrorApplied => Ok(kube_failure(500, "InternalError")),
             _ => Err(kube::Error::Service("injected: the connection broke".into())),
         };
-        self.carry(verdict, writes, self.clone().sent(write, sending, delay_of(verdict, writes)), failed).await
+        let noted = async { self.clone().sent(self.leaves(), write, sending, delay_of(verdict, writes)).await };
+        self.carry(verdict, writes, noted, failed).await
     }
 
     /// Does to a request what its verdict says.
@@ -137,10 +142,19 @@ impl Outside {
         }
     }
 
+    /// A request leaves the operator: when, and that it is under way.
+    fn leaves(&self) -> (Timestamp, UnderWay) {
+        (now(), self.journal.leaves())
+    }
+
     /// Sends, and notes a write in the journal.
-    async fn sent<A>(self, write: Option<Write>, sending: impl Future<Output = (A, u16, Value)>, late: Duration) -> A {
-        let asked = now();
-        let _under_way = self.journal.leaves();
+    async fn sent<A>(
+        self,
+        (asked, _under_way): (Timestamp, UnderWay),
+        write: Option<Write>,
+        sending: impl Future<Output = (A, u16, Value)>,
+        late: Duration,
+    ) -> A {
         if !late.is_zero() {
             tokio::time::sleep(late).await;
         }

@@ -37,6 +37,11 @@ async fn yaml_says_what_json_says() {
     world.plugin(alice, &play.ask("--name h --dry-run=server -o table")).with(2, &["json, yaml, wide, name"]);
 }
 
+fn push_context(config: &mut Value, name: &str, user: &str, namespace: &str) {
+    let context = json!({"name": name, "context": {"cluster": "c", "user": user, "namespace": namespace}});
+    config["contexts"].as_array_mut().unwrap().push(context);
+}
+
 #[tokio::test]
 async fn another_context_user_or_cluster_of_the_kubeconfig() {
     let play = Play::new("plugconf", json!({"approvals": 1})).await;
@@ -46,8 +51,8 @@ async fn another_context_user_or_cluster_of_the_kubeconfig() {
     let other = mallory.kubeconfig(world.stack, asks)["users"][0]["user"].clone();
     push("users", json!({"name": "mallory", "user": other}));
     push("clusters", json!({"name": "gone", "cluster": {"server": "http://127.0.0.1:1"}}));
-    push("contexts", json!({"name": "m", "context": {"cluster": "c", "user": "mallory", "namespace": asks}}));
     push("contexts", json!({"name": "g", "context": {"cluster": "gone", "user": "c", "namespace": asks}}));
+    push_context(&mut config, "m", "mallory", asks);
     let file = world.directory().join("several");
     std::fs::write(&file, config.to_string()).unwrap();
     // The caller's own kubeconfig is mallory's: what is read is the one that is named.
@@ -61,6 +66,11 @@ async fn another_context_user_or_cluster_of_the_kubeconfig() {
     for nowhere in ["--context g", "--cluster gone"] {
         list(nowhere).refused(&["Connection refused", "--context NAME"]);
     }
+    push_context(&mut config, "nobody", "", asks);
+    push_context(&mut config, "typo", "malory", asks);
+    std::fs::write(&file, config.to_string()).unwrap();
+    list("--context nobody").refused(&["system:anonymous"]);
+    list("--context typo").refused(&["there is no user \"malory\" in it"]);
     for unknown in ["--context none", "--user none", "--cluster none"] {
         list(unknown).refused(&["the kubeconfig is of no use", "none"]);
     }
