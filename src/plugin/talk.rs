@@ -112,8 +112,8 @@ async fn config(common: &Common) -> Result<Config, Failure> {
 fn has_user(file: &Kubeconfig, options: &KubeConfigOptions) -> Outcome<()> {
     let context = options.context.as_ref().or(file.current_context.as_ref());
     // A context may have none, and none is what `kubectl config set-context` writes as "".
-    let of_context = || file.contexts.iter().find(|c| Some(&c.name) == context)?.context.as_ref()?.user.clone();
-    let of_context = || of_context().filter(|user| !user.is_empty());
+    let named = || file.contexts.iter().find(|c| Some(&c.name) == context)?.context.as_ref();
+    let of_context = || named()?.user.clone().filter(|user| !user.is_empty());
     match options.user.clone().or_else(of_context) {
         Some(user) if file.auth_infos.iter().all(|u| u.name != user) => {
             Err(unusable(&format!("there is no user {user:?} in it")))

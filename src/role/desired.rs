@@ -198,15 +198,16 @@ pub fn with_held(
     released: &dyn Fn(&str) -> bool,
     now: Timestamp,
 ) -> Inputs {
+    // As we wrote it, and not as somebody edited it.
+    let untouched = observed.is_some_and(Document::is_certified);
     for deny in observed.map(super::document::held_denies).unwrap_or_default() {
         let open = inputs.grants.iter().any(|g| g.bucket.identity == deny.identity);
         if open || released(&deny.identity) {
             continue;
         }
-        let as_written = deny.from <= now && observed.is_some_and(Document::is_certified);
         match inputs.held.iter_mut().find(|held| held.identity == deny.identity) {
-            // It refuses already, as we wrote it before status had the instant of the end. An earlier date would refuse nothing more.
-            Some(held) if as_written && held.bucket_arn == deny.bucket_arn => held.from = deny.from,
+            // It refuses already: written before status had the instant of the end. An earlier date would refuse nothing more.
+            Some(held) if untouched && deny.from <= now && held.bucket_arn == deny.bucket_arn => held.from = deny.from,
             Some(held) => held.from = held.from.min(now),
             None => inputs.held.push(HeldDeny { from: deny.from.min(now), ..deny }),
         }
@@ -214,7 +215,6 @@ pub fn with_held(
     for duty in &mut inputs.duties {
         duty.established = observed.is_some_and(|d| super::document::has_duty(d, &duty.bucket.identity));
     }
-    inputs.held = earliest(inputs.held);
     inputs
 }
 

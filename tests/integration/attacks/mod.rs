@@ -13,7 +13,7 @@ mod rules;
 mod writers;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::DeleteParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
@@ -22,7 +22,7 @@ use securebucket::api::DecryptGrant;
 use serde_json::{Value, json};
 
 use crate::support::person::Person;
-use crate::support::rights::until_known;
+use crate::support::rights::{rules_of, until_known};
 use crate::support::wait::{poll, state};
 use crate::support::world::grant_spec;
 use crate::support::{Stack, World, chart};
@@ -32,19 +32,24 @@ pub async fn bind(world: &World, role: &str, person: &Person, namespace: &str) {
     give(world, "ClusterRole", role, person, namespace).await;
 }
 
-async fn give(world: &World, kind: &str, role: &str, person: &Person, namespace: &str) {
-    let name = format!("{role}-{}", uuid::Uuid::new_v4().simple());
+/// Binds a role to a user or a group, and does not wait until that is known.
+pub async fn role_binding(world: &World, (kind, role): (&str, &str), (who, name): (&str, &str), namespace: &str) {
+    let binding_name = format!("{role}-{}", uuid::Uuid::new_v4().simple());
     let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": binding_name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": person.username}],
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": who, "name": name}],
     });
-    chart::apply(&Api::<RoleBinding>::namespaced(world.client.clone(), namespace), &name, &binding).await;
-    let rule = match kind {
-        "Role" => Api::<Role>::namespaced(world.client.clone(), namespace).get(role).await.unwrap().rules,
-        _ => Api::<ClusterRole>::all(world.client.clone()).get(role).await.unwrap().rules,
+    chart::apply(&Api::<RoleBinding>::namespaced(world.client.clone(), namespace), &binding_name, &binding).await;
+}
+
+async fn give(world: &World, kind: &str, role: &str, person: &Person, namespace: &str) {
+    role_binding(world, (kind, role), ("User", &person.username), namespace).await;
+    let mut rules = match kind {
+        "Role" => Api::<Role>::namespaced(world.client.clone(), namespace).get(role).await.unwrap().rules.unwrap(),
+        _ => rules_of(&world.client, role).await,
     };
-    until_known(&world.client, &person.username, rule.unwrap().swap_remove(0), Some(namespace)).await;
+    until_known(&world.client, &person.username, rules.swap_remove(0), Some(namespace)).await;
 }
 
 /// Gives somebody what `edit` would: every usual verb on all that is ours, subresources too, and no other verb.

@@ -354,15 +354,16 @@ impl Law<'_> {
 
     /// One fault has an operation repeated once, and no more: who writes what is there already has not looked.
     fn counts(&self, usual: &Usual, history: History<'_>, found: &mut Vec<String>) {
-        for (operation, count) in Usual::of(history.entries(), self.mask).counts {
-            let most = usual.counts.get(&operation).copied().unwrap_or_default() + 1;
+        let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (entry, operation, parameters) in history.aws() {
+            let each = made.entry(counted_as(operation, parameters, self.mask)).or_default();
+            each.push(format!("\n  at {}: {parameters}", entry.asked));
+        }
+        for (operation, each) in made {
+            let (count, most) = (each.len(), usual.counts.get(&operation).copied().unwrap_or_default() + 1);
             if count > most {
-                let of = history.aws().filter(|(_, o, p)| counted_as(o, p, self.mask) == operation);
-                let each: Vec<String> = of.map(|(e, _, p)| format!("\n  at {}: {p}", e.asked)).collect();
-                found.push(format!(
-                    "{operation} had an effect {count} times, at most {most} were expected:{}",
-                    each.concat()
-                ));
+                let each = each.concat();
+                found.push(format!("{operation} had an effect {count} times, at most {most} were expected:{each}"));
             }
         }
     }

@@ -41,8 +41,7 @@ pub const OBJECT: &str = "in/x";
 pub const SHORT: Duration = Duration::from_secs(6);
 /// Time between two looks at a world that should be as in the run without faults: at first, and at most. A look is thirty requests.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
-/// Time for which nothing may change before a world counts as at rest.
-/// Longer than the operator lawfully pauses: bucket lists are written once a second, and evidence is waited for as long.
+/// Time for which nothing may change before a world counts as at rest: longer than the operator lawfully pauses: bucket lists are written once a second, and evidence is waited for as long.
 const REST: Duration = Duration::from_millis(2500);
 
 /// What a run without faults was like: what all others are compared with.

@@ -1,11 +1,9 @@
 //! Flags that all commands share: whose kubeconfig, as whom, in which form, and in which colours.
 
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::Api;
 use serde_json::{Value, json};
 
 use super::{Play, admin};
-use crate::support::chart;
+use crate::attacks::role_binding;
 use crate::support::plugin::Said;
 use crate::support::wait::poll;
 
@@ -82,12 +80,7 @@ async fn as_a_member_of_a_group() {
     let Play { world, asks, alice, .. } = &play;
     let group = format!("approvers-{}", world.namespace);
     for (role, namespace) in [("securebucket-approver", &world.namespace), ("securebucket-viewer", asks)] {
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "group"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
-        });
-        chart::apply(&Api::<RoleBinding>::namespaced(world.client.clone(), namespace), "group", &binding).await;
+        role_binding(world, ("ClusterRole", role), ("Group", &group), namespace).await;
     }
     let member = format!("--as zoe --as-group devs --as-group {group}");
     let known = || async { (world.plugin(&admin(), &format!("can-i approve data {member}")).code == 0).then_some(()) };

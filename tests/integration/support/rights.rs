@@ -27,9 +27,14 @@ pub async fn make_namespaces(client: &Client, operator: &str, watched: &[String]
         bind(client, namespace, operator, chart::NAMESPACED_ROLE).await;
     }
     bind(client, operator, operator, chart::LEASE_ROLE).await;
+    until_bound(client, operator, operator, None).await;
+}
+
+/// Waits until the operator that lives in `operator` has what a ClusterRole gives.
+async fn until_bound(client: &Client, operator: &str, role: &str, namespace: Option<&str>) {
     let user = format!("system:serviceaccount:{operator}:{OPERATOR}");
-    if let Some(rule) = rules_of(client, operator).await.into_iter().next() {
-        until_known(client, &user, rule, None).await;
+    if let Some(rule) = rules_of(client, role).await.into_iter().next() {
+        until_known(client, &user, rule, namespace).await;
     }
 }
 
@@ -76,10 +81,7 @@ pub async fn bind(client: &Client, namespace: &str, operator: &str, role: &str) 
         "roleRef": role_ref(role), "subjects": subjects(operator),
     });
     chart::apply(&Api::<RoleBinding>::namespaced(client.clone(), namespace), role, &binding).await;
-    let user = format!("system:serviceaccount:{operator}:{OPERATOR}");
-    if let Some(rule) = rules_of(client, role).await.into_iter().next() {
-        until_known(client, &user, rule, Some(namespace)).await;
-    }
+    until_bound(client, operator, role, Some(namespace)).await;
 }
 
 fn role_ref(name: &str) -> Value {
